@@ -1,1 +1,16 @@
-//! Placeholder, replaced by its first room.
+//! The pure heart of the rollback library.
+//!
+//! Everything here is a function of its arguments: no clock, no randomness, no file, no socket, no
+//! async runtime. A driver (the `rollback` crate) feeds an engine with inputs, journals the entry
+//! that comes back, and only then runs the effects that the engine asks for.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`model`] | the words: ids, readings, verdicts, changes, outcomes |
+//! | [`ports`] | the traits that adapters implement |
+//! | [`entry`] | inputs, facts and effects; what the journal keeps |
+
+pub mod entry;
+pub mod model;
+pub mod policy;
+pub mod ports;

@@ -1,0 +1,368 @@
+//! What the engine decided. The state of an engine is the fold of inputs and facts.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        Action, Actor, Cause, Change, ChangeId, DeploymentId, Expectation, Explanation, HoldExit,
+        HoldReason, Outcome, Placement, PolicyDigest, RefusedReason, ReleaseId, Share, Timestamp,
+        TriggerId, Verdict,
+    },
+    ports::PermitRequest,
+};
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fact {
+    /// Deployments from now on follow this policy.
+    PolicyAdopted {
+        /// Which.
+        digest: PolicyDigest,
+    },
+    /// A release's standing changed.
+    LedgerChanged {
+        /// Which release.
+        release: ReleaseId,
+        /// What people call it.
+        name: Arc<str>,
+        /// Its standing now.
+        standing: Standing,
+        /// Why.
+        because: LedgerReason,
+    },
+    /// A request was not begun.
+    Refused {
+        /// Whose.
+        actor: Actor,
+        /// The release, if the request named one.
+        release: Option<ReleaseId>,
+        /// Why.
+        reason: RefusedReason,
+    },
+    /// A deployment begins with its pre-flight.
+    DeploymentOpened {
+        /// Which.
+        deployment: DeploymentId,
+        /// What it moves to.
+        candidate: ReleaseId,
+        /// What people call it.
+        name: Arc<str>,
+        /// Whose wish.
+        actor: Actor,
+        /// The policy it is pinned to.
+        policy: PolicyDigest,
+        /// The rules it is pinned to.
+        triggers: Vec<TriggerId>,
+        /// The engine it is pinned to.
+        engine: Arc<str>,
+        /// Which deployment it takes the place of.
+        supersedes: Option<DeploymentId>,
+    },
+    /// The pre-flight is done: from here to there.
+    PlanMade {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Rollout or rollback.
+        kind: PlanKind,
+        /// The release that is returned to.
+        stable: ReleaseId,
+        /// The steps, in order.
+        steps: Vec<Step>,
+    },
+    /// A step begins.
+    StepEntered {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Its number within the deployment, counted through rollout and rollback.
+        number: u32,
+        /// Its position in the current plan.
+        index: u16,
+        /// When it is stuck.
+        deadline: Timestamp,
+    },
+    /// A step is done.
+    StepDone {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Its number.
+        number: u32,
+    },
+    /// A change will be sent.
+    ChangeIntended {
+        /// Its id.
+        id: ChangeId,
+        /// What.
+        change: Change,
+        /// What it is decided for.
+        expect: Expectation,
+        /// Not sent later.
+        not_after: Timestamp,
+    },
+    /// How the sending of a change stands.
+    ChangeMoved {
+        /// Which.
+        id: ChangeId,
+        /// How it stands.
+        to: SentState,
+    },
+    /// A rule's verdict changed.
+    VerdictChanged {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Which rule.
+        trigger: TriggerId,
+        /// What it says.
+        verdict: Verdict,
+        /// What it may do.
+        action: Action,
+        /// The numbers; only with a verdict that matters.
+        explanation: Option<Box<Explanation>>,
+    },
+    /// Nothing advances.
+    Held {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Why.
+        reason: HoldReason,
+        /// How it can end.
+        exits: Vec<HoldExit>,
+    },
+    /// The hold is over.
+    Released {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// By which exit.
+        exit: HoldExit,
+        /// Who, if a person.
+        by: Option<Actor>,
+    },
+    /// May this service roll back?
+    PermitRequested {
+        /// The question.
+        request: PermitRequest,
+        /// When silence is taken for a no.
+        deadline: Timestamp,
+    },
+    /// The fleet said yes.
+    PermitGranted {
+        /// For which deployment.
+        deployment: DeploymentId,
+    },
+    /// It goes back.
+    RollbackDecided {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Where to.
+        target: ReleaseId,
+        /// The n-th of this deployment.
+        attempt: u32,
+        /// Why.
+        cause: Cause,
+    },
+    /// Returning to this target did not work.
+    RollbackAttemptFailed {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The target.
+        target: ReleaseId,
+        /// Why.
+        why: Arc<str>,
+    },
+    /// The end.
+    Ended {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// An input came too late, twice, or for nothing that is under way.
+    Ignored {
+        /// Why it changes nothing.
+        why: Arc<str>,
+    },
+    /// A notice will not be tried again.
+    NoticeGivenUp {
+        /// Its key in words.
+        key: Arc<str>,
+        /// Why.
+        why: Arc<str>,
+    },
+}
+
+impl Fact {
+    /// Whether it must be on disk before anything follows from it: intents, outcomes, and what a
+    /// person or another deployment could contradict.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        !matches!(
+            self,
+            Self::VerdictChanged { .. }
+                | Self::Ignored { .. }
+                | Self::StepDone { .. }
+                | Self::ChangeMoved { .. }
+        )
+    }
+}
+
+/// A release's standing in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Standing {
+    /// Never judged.
+    Unknown,
+    /// Through a full bake, or adopted.
+    Proven,
+    /// Its own evidence failed.
+    Rejected,
+    /// Rolled back for another reason; may be deployed again.
+    Withdrawn,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "unknown",
+            Self::Proven => "proven",
+            Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
+        })
+    }
+}
+
+/// Why a standing changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LedgerReason {
+    /// It ran when the service was first guarded.
+    Adopted,
+    /// It went through its bake.
+    Baked,
+    /// A person promoted it.
+    PromotedBy(Actor),
+    /// A trigger failed on it.
+    Failed(TriggerId),
+    /// It was rolled back for another reason.
+    RolledBack,
+    /// A person overrode the rejection.
+    OverriddenBy(Actor),
+}
+
+/// Which way a plan leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanKind {
+    /// To the candidate.
+    Rollout,
+    /// Back to a proven release.
+    Rollback,
+}
+
+/// One step of a plan. A strategy is a list of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Step {
+    /// Run a release until all of it is ready.
+    Converge {
+        /// Which.
+        release: ReleaseId,
+        /// Where.
+        placement: Placement,
+    },
+    /// Watch the candidate before it gets traffic.
+    Check {
+        /// How long it must be ready without a break.
+        hold_for: Duration,
+    },
+    /// Divide the traffic.
+    Weights {
+        /// Shares that add up to everything.
+        shares: Vec<Share>,
+    },
+    /// Watch the candidate under traffic.
+    Bake {
+        /// How long.
+        length: Duration,
+    },
+    /// Watch the restored release until it is good without a break.
+    Verify {
+        /// How long without a break.
+        hold_for: Duration,
+    },
+    /// Stop running a release.
+    Retire {
+        /// Which.
+        release: ReleaseId,
+    },
+}
+
+impl Step {
+    /// The change that the step asks for, if it is one that changes the world.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        match self {
+            Self::Converge { release, placement } => Some(Change::Converge {
+                release: release.clone(),
+                placement: *placement,
+            }),
+            Self::Weights { shares } => Some(Change::Weights {
+                shares: shares.clone(),
+            }),
+            Self::Retire { release } => Some(Change::Retire {
+                release: release.clone(),
+            }),
+            Self::Check { .. } | Self::Bake { .. } | Self::Verify { .. } => None,
+        }
+    }
+
+    /// One word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Converge { .. } => "converge",
+            Self::Check { .. } => "check",
+            Self::Weights { .. } => "weights",
+            Self::Bake { .. } => "bake",
+            Self::Verify { .. } => "verify",
+            Self::Retire { .. } => "retire",
+        }
+    }
+}
+
+/// How the sending of a change stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SentState {
+    /// The platform took it.
+    Accepted,
+    /// It may have been taken; it is looked for until `until`.
+    InDoubt {
+        /// What is known.
+        why: Arc<str>,
+        /// Before this moment the platform may not show it yet.
+        settles: Timestamp,
+        /// When it is given to a person.
+        until: Timestamp,
+    },
+    /// It was found on the platform.
+    Found,
+    /// It is certain that it was not taken; another attempt may follow.
+    NotTaken {
+        /// What is known.
+        why: Arc<str>,
+        /// Not tried again before.
+        retry_at: Timestamp,
+    },
+    /// It will not be taken.
+    Refused {
+        /// The platform's words.
+        why: Arc<str>,
+    },
+}

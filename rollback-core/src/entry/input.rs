@@ -1,0 +1,183 @@
+//! Everything that can happen to an engine.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        Accepted, Actor, Answer, ChangeError, ChangeId, DeploymentId, Epoch, NoticeKey,
+        Observation, PolicyDigest, ReleaseId, TriggerId,
+    },
+    policy::Policy,
+    ports::{Delivered, NotifyError, PermitDecision},
+};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Input {
+    /// A controller took the journal over; whatever was under way before is in doubt.
+    Started {
+        /// Its lease.
+        epoch: Epoch,
+        /// Who it is.
+        owner: Arc<str>,
+        /// The version of the engine.
+        engine: Arc<str>,
+    },
+    /// The policy for the deployments to come.
+    PolicyOffered {
+        /// Identifies it.
+        digest: PolicyDigest,
+        /// The policy itself.
+        policy: Arc<Policy>,
+    },
+    /// A person or the host asks for something.
+    Command {
+        /// Who.
+        actor: Actor,
+        /// Why, in their words.
+        reason: Arc<str>,
+        /// What.
+        command: Command,
+    },
+    /// The time that was asked for with `next_wake` has come.
+    Woke,
+    /// The answers of one poll.
+    Readings {
+        /// In the order they were asked.
+        answers: Vec<Answer>,
+    },
+    /// A look at the platform.
+    Observed {
+        /// What was seen, or why nothing was.
+        result: Result<Observation, ChangeError>,
+    },
+    /// Whether a release could be deployed.
+    Checked {
+        /// Which.
+        release: ReleaseId,
+        /// Whether, or why not.
+        result: Result<(), ChangeError>,
+    },
+    /// What became of sending a change.
+    Reported(ChangeReport),
+    /// The fleet's answer.
+    Permit {
+        /// For which deployment.
+        deployment: DeploymentId,
+        /// Asked for the n-th time.
+        attempt: u32,
+        /// The answer.
+        decision: PermitDecision,
+    },
+    /// What a release last wrote.
+    LastWords {
+        /// Which.
+        release: ReleaseId,
+        /// Oldest first.
+        lines: Vec<String>,
+    },
+    /// What became of a notice.
+    Notified {
+        /// Which.
+        key: NoticeKey,
+        /// What became of it.
+        result: Result<Delivered, NotifyError>,
+    },
+    /// A trigger's own code panicked in the driver's hands or the engine's; it takes no part in
+    /// this deployment any more.
+    TriggerFaulted {
+        /// Which.
+        trigger: TriggerId,
+    },
+    /// The engine panicked on an input; nothing of it was kept.
+    Faulted {
+        /// The input in words.
+        input: Arc<str>,
+        /// The panic's message.
+        why: Arc<str>,
+    },
+}
+
+impl Input {
+    /// One word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::PolicyOffered { .. } => "policy_offered",
+            Self::Command { .. } => "command",
+            Self::Woke => "woke",
+            Self::Readings { .. } => "readings",
+            Self::Observed { .. } => "observed",
+            Self::Checked { .. } => "checked",
+            Self::Reported(_) => "reported",
+            Self::Permit { .. } => "permit",
+            Self::LastWords { .. } => "last_words",
+            Self::Notified { .. } => "notified",
+            Self::TriggerFaulted { .. } => "trigger_faulted",
+            Self::Faulted { .. } => "faulted",
+        }
+    }
+
+    /// Whether it must be on disk before anything follows from it.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        matches!(
+            self,
+            Self::Started { .. }
+                | Self::PolicyOffered { .. }
+                | Self::Command { .. }
+                | Self::Faulted { .. }
+        )
+    }
+
+    /// Whether it is kept even when nothing was decided on it.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        !matches!(self, Self::Woke)
+    }
+}
+
+/// What a person or the host can ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Command {
+    /// Move the service to this release.
+    Deploy {
+        /// Which.
+        release: ReleaseId,
+        /// What people call it.
+        name: Arc<str>,
+        /// Deploy it although it was rejected.
+        override_rejection: bool,
+    },
+    /// Stop advancing.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Take the candidate without further evidence.
+    Promote,
+    /// End the deployment where it stands; nothing is changed any more.
+    Abort,
+    /// Return to a proven release, now.
+    RollBack {
+        /// Which; else the newest proven one.
+        to: Option<ReleaseId>,
+    },
+    /// Watch the deployment that is under way by the newest policy.
+    AdoptPolicy,
+}
+
+/// What became of sending one attempt at a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// Which attempt.
+    pub id: ChangeId,
+    /// What became of it.
+    pub result: Result<Accepted, ChangeError>,
+}

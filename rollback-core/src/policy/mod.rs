@@ -1,0 +1,88 @@
+//! Policies: what is watched, what must never be true, and what follows.
+//!
+//! A [`Policy`] that exists is valid. It is read from its document form ([`document`]) and written
+//! back to it; the document is what people write and what the journal keeps.
+
+pub mod document;
+mod duration;
+mod rules;
+
+pub use document::PolicyDocument;
+pub use duration::parse_duration;
+pub use rules::{
+    Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
+    Strategy, TriggerRule, Verification,
+};
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{MetricId, PolicyDigest, ServiceId};
+
+/// Everything the engine needs to know about how one service is guarded.
+///
+/// ```
+/// let policy: rollback_core::policy::Policy = serde_json::from_str(r#"{
+///     "service": "checkout",
+///     "poll": "1s",
+///     "metrics": {"errors": {"unit": "ratio", "per": "instance",
+///         "bad": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total"}},
+///     "triggers": [{"name": "too_many_errors", "when": "errors > 5%", "for": "2s"}],
+///     "bake": "30s"
+/// }"#).unwrap();
+/// assert_eq!(policy.bake.as_secs(), 30);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "PolicyDocument", into = "PolicyDocument")]
+#[non_exhaustive]
+pub struct Policy {
+    /// The service it is written for; none fits any.
+    pub service: Option<ServiceId>,
+    /// The steps of a rollout.
+    pub strategy: Strategy,
+    /// How often metrics are read and the platform is looked at while a watch is open.
+    pub poll: Duration,
+    /// What is read.
+    pub metrics: Vec<Metric>,
+    /// What must not be true.
+    pub triggers: Vec<TriggerRule>,
+    /// How long the candidate is watched under traffic.
+    pub bake: Duration,
+    /// What a rollback must show before it counts.
+    pub verify: Verification,
+    /// When a step is stuck.
+    pub deadlines: Deadlines,
+    /// How many rollbacks are allowed.
+    pub budget: Budget,
+    /// What follows from not seeing.
+    pub blindness: Blindness,
+    /// What follows from evidence that cannot tell.
+    pub on_inconclusive: OnInconclusive,
+    /// How a service without a ledger begins.
+    pub bootstrap: Bootstrap,
+    /// How often instances of the candidate may crash before the deployment counts as failed.
+    pub crash_limit: u32,
+}
+
+impl Policy {
+    /// The metric of that name.
+    #[must_use]
+    pub fn metric(&self, id: &MetricId) -> Option<&Metric> {
+        self.metrics.iter().find(|metric| metric.id == *id)
+    }
+
+    /// Identifies the policy by its canonical document.
+    #[must_use]
+    pub fn digest(&self) -> PolicyDigest {
+        let document = PolicyDocument::from(self.clone());
+        // Serialising a document cannot fail: its maps have text keys and its numbers are finite.
+        PolicyDigest::of(&serde_json::to_string(&document).unwrap_or_default())
+    }
+
+    /// The policy behind a pointer, as inputs carry it.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+}

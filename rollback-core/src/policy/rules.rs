@@ -1,0 +1,160 @@
+//! The parts of a policy.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::model::{Action, MetricId, Query, Weight};
+
+/// A metric: what is asked, of whom, and in which unit the answer is.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name.
+    pub id: MetricId,
+    /// The unit: `ratio`, `percent`, `ms`, `s`, `count`, `bytes` or `state`.
+    pub unit: Arc<str>,
+    /// Of whom.
+    pub per: PerScope,
+    /// What is asked.
+    pub query: Query,
+    /// Which source; none is the only one.
+    pub source: Option<Arc<str>>,
+    /// Readings of an arm younger than this are not judged.
+    pub warmup: Duration,
+}
+
+/// Of whom a metric is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerScope {
+    /// Of the service as a whole.
+    Service,
+    /// Of each arm.
+    Arm,
+    /// Of each instance of each arm; the engine sums up per arm.
+    Instance,
+}
+
+/// A rule and what it may do.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TriggerRule {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it looks at.
+    pub rule: Rule,
+    /// What it may do when it fails.
+    pub action: Action,
+    /// Whether a deployment is only promoted if it passes.
+    pub required: bool,
+}
+
+/// The kinds of rule.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A condition that is true when things are bad, for at least so long.
+    When {
+        /// In the condition language.
+        condition: Arc<str>,
+        /// How long without a break.
+        for_: Duration,
+    },
+    /// Errors of the candidate against the stable arm at the same time (R3).
+    Compare {
+        /// A metric with counts.
+        metric: MetricId,
+        /// Probability of ever rolling back a candidate that is not worse; 0 to 1.
+        max_false_rollback_rate: f64,
+        /// Only a ratio beyond this counts as worse; at least 1.
+        min_effect: f64,
+    },
+    /// Written by the host and given to the controller under the rule's name.
+    Host,
+}
+
+/// The steps of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// The candidate is started beside the stable release, checked, given the traffic, baked.
+    BlueGreen {
+        /// The share that stays with the stable release during the bake.
+        holdback: Weight,
+        /// How long the candidate must be ready before it gets traffic.
+        check: Duration,
+    },
+}
+
+/// What a rollback must show before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verification {
+    /// How long the restored release must be good without a break.
+    pub hold_for: Duration,
+    /// Within which time.
+    pub within: Duration,
+}
+
+/// When a step is stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// The checks before anything is changed.
+    pub preflight: Duration,
+    /// Until all of a release is ready.
+    pub converge: Duration,
+    /// Until traffic is where it was sent.
+    pub shift: Duration,
+    /// Until a release is gone.
+    pub retire: Duration,
+    /// Until the sending of one change is answered.
+    pub apply: Duration,
+    /// Until a change in doubt is given to a person.
+    pub doubt: Duration,
+    /// Until the fleet's silence is taken for a no.
+    pub permit: Duration,
+}
+
+/// How many rollbacks are allowed, failed ones counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// So many …
+    pub rollbacks: u32,
+    /// … within this time.
+    pub per: Duration,
+    /// Not sooner after the last one than this.
+    pub cooldown: Duration,
+}
+
+/// What follows from not seeing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blindness {
+    /// How long a required trigger may be without sight.
+    pub budget: Duration,
+    /// And then.
+    pub then: OnNoData,
+}
+
+/// What follows when the time budget for blindness is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnNoData {
+    /// Wait for a person, or for data.
+    Hold,
+    /// Roll back, since the policy says so in words.
+    RollBack,
+}
+
+/// What follows when a required trigger cannot tell at the end of the bake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnInconclusive {
+    /// Promote, if every required trigger that needs one arm only has passed.
+    Promote,
+    /// Wait for a person.
+    Hold,
+}
+
+/// How a service without a ledger begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// What runs and is ready counts as proven.
+    TrustRunning,
+    /// Nothing counts as proven until it went through a bake.
+    Bake,
+}
