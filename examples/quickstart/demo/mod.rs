@@ -1,0 +1,22 @@
+//! The demo's own programs: what the library guards here, and what plays the world around it.
+//!
+//! Nothing in here is part of the library. A host has a real service, a real load balancer and real users instead.
+//!
+//! - [`shop`]: the service that is deployed, with the [`fault`] that a release of it carries and what it [`counted`];
+//! - [`switch`]: the weight switch in front of it, over the weights kept in [`routes`];
+//! - [`load`]: the users, what they have [`seen`], and the same in [`lines`] on disk;
+//! - [`child`]: starts these as processes of their own, so that they outlive a controller that is killed, and
+//!   [`remote`] talks to them;
+//! - [`wire`]: the HTTP that they all speak.
+
+pub(crate) mod child;
+pub(crate) mod counted;
+pub(crate) mod fault;
+pub(crate) mod lines;
+pub(crate) mod load;
+pub(crate) mod remote;
+pub(crate) mod routes;
+pub(crate) mod seen;
+pub(crate) mod shop;
+pub(crate) mod switch;
+pub(crate) mod wire;

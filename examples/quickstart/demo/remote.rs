@@ -1,0 +1,73 @@
+//! The other end of the demo's running programs: what the story asks the switch and the users.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use hyper::Method;
+
+use super::routes::{Routes, SetRoutes};
+use super::seen::Summary;
+use super::switch::Count;
+use super::wire::{self, AskError};
+
+/// The controller's end: reads and sets the weights of a running switch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SwitchHandle {
+    control: SocketAddr,
+}
+
+impl SwitchHandle {
+    /// The switch whose control address this is.
+    pub(crate) fn new(control: SocketAddr) -> Self {
+        Self { control }
+    }
+
+    /// The routes now.
+    pub(crate) async fn routes(self) -> Result<Routes, AskError> {
+        wire::ask_json(self.control, Method::GET, "/routes", None::<&()>).await
+    }
+
+    /// Sets the routes if their revision is still the expected one; a conflict is an answer with status 409.
+    pub(crate) async fn set(self, set: &SetRoutes) -> Result<Routes, AskError> {
+        wire::ask_json(self.control, Method::PUT, "/routes", Some(set)).await
+    }
+
+    /// What was counted, by release.
+    pub(crate) async fn counts(self) -> Result<BTreeMap<String, Count>, AskError> {
+        wire::ask_json(self.control, Method::GET, "/counts", None::<&()>).await
+    }
+
+    /// Ends the switch.
+    pub(crate) async fn stop(self) -> Result<(), AskError> {
+        wire::ask_json(self.control, Method::POST, "/stop", None::<&()>).await
+    }
+}
+
+/// The story's end: asks running users what they saw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoadHandle {
+    control: SocketAddr,
+}
+
+impl LoadHandle {
+    /// The users whose control address this is.
+    pub(crate) fn new(control: SocketAddr) -> Self {
+        Self { control }
+    }
+
+    /// What was seen so far, by release; failures are also counted from `since_ms` on.
+    pub(crate) async fn seen(self, since_ms: u64) -> Result<Summary, AskError> {
+        wire::ask_json(
+            self.control,
+            Method::GET,
+            &format!("/seen?since={since_ms}"),
+            None::<&()>,
+        )
+        .await
+    }
+
+    /// Sends the users home.
+    pub(crate) async fn stop(self) -> Result<(), AskError> {
+        wire::ask_json(self.control, Method::POST, "/stop", None::<&()>).await
+    }
+}
