@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`model`] | the words: ids, readings, verdicts, changes, outcomes |
 //! | [`ports`] | the traits that adapters implement |
+//! | [`condition`] | the condition language of policies |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
 
+pub mod condition;
 pub mod entry;
 pub mod model;
 pub mod policy;
