@@ -10,7 +10,7 @@ use demo::child::{self, ChildError};
 use demo::fault::Fault;
 use demo::load::{self, LoadArgs};
 use demo::remote::{LoadHandle, SwitchHandle};
-use demo::routes::{SetRoutes, Share};
+use demo::routes::SetWeights;
 use demo::shop::{self, CRASH_CODE, Ended, ShopArgs};
 use demo::switch::{self, SwitchArgs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,25 +101,23 @@ async fn rehearse(fault: Fault) -> Result<ExitCode, ChildError> {
     let v1 = shop("v1", Fault::Healthy).await?;
     let v2 = shop("v2", fault).await?;
     let handle = SwitchHandle::new(switch.control.unwrap_or(switch.address));
-    let share = |release: &str, weight, at| Share {
-        release: release.into(),
-        weight,
-        instances: vec![at],
-    };
     let users = start(
         "demo-load",
         vec!["--target".into(), switch.address.to_string()],
     )
     .await?;
     let users = LoadHandle::new(users.control.unwrap_or(users.address));
+    let instances = [
+        ("v1".to_owned(), vec![v1.address]),
+        ("v2".to_owned(), vec![v2.address]),
+    ];
+    println!("{:?}", handle.place(&instances.into()).await);
     for (one, two) in [(1, 0), (0, 1), (1, 0)] {
-        let now = handle.routes().await;
-        let Ok(now) = now else { break };
-        let shares = vec![share("v1", one, v1.address), share("v2", two, v2.address)];
-        let set = SetRoutes {
-            if_revision: now.revision,
+        let weights = [("v1".to_owned(), one), ("v2".to_owned(), two)].into();
+        let set = SetWeights {
+            if_revision: None,
             change: None,
-            shares,
+            weights,
         };
         println!("{:?}", handle.set(&set).await);
         tokio::time::sleep(Duration::from_secs(3)).await;

@@ -3,7 +3,8 @@
 //! Nothing in here is part of the library. A host has a real service, a real load balancer and real users instead.
 //!
 //! - [`shop`]: the service that is deployed, with the [`fault`] that a release of it carries and what it [`counted`];
-//! - [`switch`]: the weight switch in front of it, over the weights kept in [`routes`];
+//! - [`switch`]: the weight switch in front of it, over the weights kept in [`routes`], and as the
+//!   library's own traffic shifter in [`shifter`];
 //! - [`load`]: the users, what they have [`seen`], and the same in [`lines`] on disk;
 //! - [`child`]: starts these as processes of their own, so that they outlive a controller that is killed, and
 //!   [`remote`] talks to them;
@@ -17,6 +18,7 @@ pub(crate) mod load;
 pub(crate) mod remote;
 pub(crate) mod routes;
 pub(crate) mod seen;
+pub(crate) mod shifter;
 pub(crate) mod shop;
 pub(crate) mod switch;
 pub(crate) mod wire;

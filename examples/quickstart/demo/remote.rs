@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use hyper::Method;
 
-use super::routes::{Routes, SetRoutes};
+use super::routes::{Instances, Routes, SetWeights};
 use super::seen::Summary;
 use super::switch::Count;
 use super::wire::{self, AskError};
@@ -27,9 +27,14 @@ impl SwitchHandle {
         wire::ask_json(self.control, Method::GET, "/routes", None::<&()>).await
     }
 
-    /// Sets the routes if their revision is still the expected one; a conflict is an answer with status 409.
-    pub(crate) async fn set(self, set: &SetRoutes) -> Result<Routes, AskError> {
-        wire::ask_json(self.control, Method::PUT, "/routes", Some(set)).await
+    /// Sets the weights if the revision is still the expected one; a conflict is an answer with status 409.
+    pub(crate) async fn set(self, set: &SetWeights) -> Result<Routes, AskError> {
+        wire::ask_json(self.control, Method::PUT, "/weights", Some(set)).await
+    }
+
+    /// Says where instances listen.
+    pub(crate) async fn place(self, instances: &Instances) -> Result<Routes, AskError> {
+        wire::ask_json(self.control, Method::PUT, "/instances", Some(instances)).await
     }
 
     /// What was counted, by release.

@@ -3,61 +3,53 @@
 //! Shares are served by smooth weighted round robin (the way nginx spreads load): no dice, and with weights 9 and 1
 //! every tenth request goes to the second release.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// One release's share of the traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Share {
-    /// The release, as users see it.
-    pub(crate) release: String,
-    /// Its weight against the others; 0 gets nothing.
-    pub(crate) weight: u32,
-    /// Where its instances listen. With a weight and no instance, its requests fail: the switch hides nothing.
-    pub(crate) instances: Vec<SocketAddr>,
-}
-
-/// All shares, with the revision that set them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How the requests are divided, with the revision that set it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Routes {
-    /// One more with every change; 0 before the first.
+    /// One more with every change of the weights; 0 before the first.
     pub(crate) revision: u64,
     /// What the last change called itself, so that its sender finds it again after a crash.
     pub(crate) change: Option<String>,
-    /// The shares as set.
-    pub(crate) shares: Vec<Share>,
+    /// Each release's weight against the others; 0 gets nothing.
+    pub(crate) weights: BTreeMap<String, u32>,
+    /// Where each release's instances listen. A release with a weight and no instance fails its requests: the switch
+    /// hides nothing.
+    pub(crate) instances: Instances,
 }
 
-/// A change of all shares at once.
+/// Where each release's instances listen.
+pub(crate) type Instances = BTreeMap<String, Vec<SocketAddr>>;
+
+/// A change of all weights at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SetRoutes {
-    /// Change nothing unless this is still the revision.
-    pub(crate) if_revision: u64,
+pub(crate) struct SetWeights {
+    /// Change nothing unless this is still the revision; none changes whatever there is.
+    pub(crate) if_revision: Option<u64>,
     /// What this change calls itself.
     pub(crate) change: Option<String>,
-    /// The shares from now on.
-    pub(crate) shares: Vec<Share>,
+    /// The weights from now on.
+    pub(crate) weights: BTreeMap<String, u32>,
 }
 
-/// Why shares were not set.
+/// Somebody else was faster.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotSet {
-    /// Somebody else was faster.
-    #[error("the routes are at revision {now}, not {expected}: read them again")]
-    Stale { expected: u64, now: u64 },
-    /// The shares make no sense.
-    #[error("release {0:?} is listed twice")]
-    Twice(String),
+#[error("the routes are at revision {now}, not {expected}: read them again")]
+pub(crate) struct Stale {
+    expected: u64,
+    now: u64,
 }
 
 /// The routes, and whose turn it is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Balancer {
     routes: Routes,
-    turns: Vec<Turn>,
+    turns: BTreeMap<String, Turn>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,46 +68,30 @@ pub(crate) struct Picked {
 }
 
 impl Balancer {
-    /// No shares yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            routes: Routes {
-                revision: 0,
-                change: None,
-                shares: Vec::new(),
-            },
-            turns: Vec::new(),
+    /// Sets all weights at once, if the revision is still the expected one.
+    pub(crate) fn set(&mut self, set: SetWeights) -> Result<&Routes, Stale> {
+        let now = self.routes.revision;
+        if let Some(expected) = set.if_revision.filter(|expected| *expected != now) {
+            return Err(Stale { expected, now });
         }
-    }
-
-    /// Sets all shares at once, if the revision is still the expected one.
-    pub(crate) fn set(&mut self, set: SetRoutes) -> Result<&Routes, NotSet> {
-        if set.if_revision != self.routes.revision {
-            return Err(NotSet::Stale {
-                expected: set.if_revision,
-                now: self.routes.revision,
-            });
-        }
-        for (index, share) in set.shares.iter().enumerate() {
-            if set
-                .shares
-                .iter()
-                .take(index)
-                .any(|other| other.release == share.release)
-            {
-                return Err(NotSet::Twice(share.release.clone()));
-            }
-        }
-        self.turns = vec![Turn::default(); set.shares.len()];
-        self.routes = Routes {
-            revision: self.routes.revision + 1,
-            change: set.change,
-            shares: set.shares,
-        };
+        self.turns = set
+            .weights
+            .keys()
+            .map(|release| (release.clone(), Turn::default()))
+            .collect();
+        self.routes.revision = now + 1;
+        self.routes.change = set.change;
+        self.routes.weights = set.weights;
         Ok(&self.routes)
     }
 
-    /// The shares now.
+    /// Says where instances listen. No change of the weights, so the revision stays: instances come and go.
+    pub(crate) fn place(&mut self, instances: Instances) -> &Routes {
+        self.routes.instances = instances;
+        &self.routes
+    }
+
+    /// The routes now.
     pub(crate) fn routes(&self) -> &Routes {
         &self.routes
     }
@@ -124,29 +100,35 @@ impl Balancer {
     pub(crate) fn pick(&mut self) -> Option<Picked> {
         let total: i64 = self
             .routes
-            .shares
-            .iter()
-            .map(|share| i64::from(share.weight))
+            .weights
+            .values()
+            .map(|weight| i64::from(*weight))
             .sum();
-        let mut best: Option<(&Share, &mut Turn)> = None;
-        for (share, turn) in self.routes.shares.iter().zip(&mut self.turns) {
-            if share.weight == 0 {
+        let mut best: Option<(&String, &mut Turn)> = None;
+        // Both maps have the same keys, since weights and turns are only ever set together.
+        for ((release, weight), turn) in self.routes.weights.iter().zip(self.turns.values_mut()) {
+            if *weight == 0 {
                 continue;
             }
-            turn.credit += i64::from(share.weight);
+            turn.credit += i64::from(*weight);
             if best
                 .as_ref()
                 .is_none_or(|(_, leader)| turn.credit > leader.credit)
             {
-                best = Some((share, turn));
+                best = Some((release, turn));
             }
         }
-        let (share, turn) = best?;
+        let (release, turn) = best?;
         turn.credit -= total;
-        let instance = share.instances.iter().cycle().nth(turn.instance).copied();
-        turn.instance = (turn.instance + 1) % share.instances.len().max(1);
+        let instances = self
+            .routes
+            .instances
+            .get(release)
+            .map_or(&[][..], Vec::as_slice);
+        turn.instance = (turn.instance + 1) % instances.len().max(1);
+        let instance = instances.get(turn.instance).copied();
         Some(Picked {
-            release: share.release.clone(),
+            release: release.clone(),
             instance,
         })
     }
@@ -157,22 +139,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn share(release: &str, weight: u32, ports: &[u16]) -> Share {
-        let instances = ports
+    fn weights(weights: &[(&str, u32)]) -> BTreeMap<String, u32> {
+        weights
             .iter()
-            .map(|port| SocketAddr::from(([127, 0, 0, 1], *port)));
-        Share {
-            release: release.into(),
-            weight,
-            instances: instances.collect(),
-        }
+            .map(|(release, weight)| ((*release).to_owned(), *weight))
+            .collect()
     }
 
-    fn set(if_revision: u64, shares: Vec<Share>) -> SetRoutes {
-        SetRoutes {
-            if_revision,
+    fn set(if_revision: u64, shares: &[(&str, u32)]) -> SetWeights {
+        SetWeights {
+            if_revision: Some(if_revision),
             change: Some("c1".into()),
-            shares,
+            weights: weights(shares),
         }
     }
 
@@ -183,78 +161,82 @@ mod tests {
 
     #[test]
     fn turns_are_smooth_and_repeat() {
-        let table = [
-            (vec![("a", 1), ("b", 1)], "abababab"),
-            (vec![("a", 3), ("b", 1)], "aabaaaba"),
-            (vec![("a", 5), ("b", 1), ("c", 1)], "aabacaa"),
-            (vec![("a", 0), ("b", 7)], "bbb"),
-            (vec![("a", 1000), ("b", 0)], "aaa"),
+        let table: [(&[(&str, u32)], &str); 5] = [
+            (&[("a", 1), ("b", 1)], "abababab"),
+            (&[("a", 3), ("b", 1)], "aabaaaba"),
+            (&[("a", 5), ("b", 1), ("c", 1)], "aabacaa"),
+            (&[("a", 0), ("b", 7)], "bbb"),
+            (&[("a", 1000), ("b", 0)], "aaa"),
         ];
-        for (weights, expected) in table {
-            let shares = weights
-                .iter()
-                .map(|(name, weight)| share(name, *weight, &[1]))
-                .collect();
-            let mut balancer = Balancer::new();
+        for (shares, expected) in table {
+            let mut balancer = Balancer::default();
             balancer.set(set(0, shares)).unwrap();
             assert_eq!(turns(&mut balancer, expected.len()), expected);
         }
     }
 
     #[test]
-    fn instances_of_a_release_take_turns() {
-        let mut balancer = Balancer::new();
-        balancer
-            .set(set(0, vec![share("a", 1, &[1, 2, 3])]))
-            .unwrap();
-        let ports: Vec<_> = (0..5)
-            .map(|_| balancer.pick().unwrap().instance.unwrap().port())
-            .collect();
-        assert_eq!(ports, [1, 2, 3, 1, 2]);
-    }
-
-    #[test]
-    fn a_weight_without_an_instance_is_picked_and_shown_as_such() {
-        let mut balancer = Balancer::new();
-        assert_eq!(balancer.pick(), None);
-        balancer.set(set(0, vec![share("a", 1, &[])])).unwrap();
+    fn instances_take_turns_and_come_and_go_without_a_revision() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut balancer = Balancer::default();
+        balancer.set(set(0, &[("a", 1)])).unwrap();
         let nowhere = Picked {
             release: "a".into(),
             instance: None,
         };
         assert_eq!(balancer.pick(), Some(nowhere));
-        balancer.set(set(1, vec![share("a", 0, &[1])])).unwrap();
+        let instances = Instances::from([("a".into(), vec![at(1), at(2), at(3)])]);
+        assert_eq!(balancer.place(instances).revision, 1);
+        let mut ports: Vec<_> = (0..6)
+            .map(|_| balancer.pick().unwrap().instance.unwrap().port())
+            .collect();
+        assert_eq!(ports[..3], ports[3..]);
+        ports[..3].sort_unstable();
+        assert_eq!(ports[..3], [1, 2, 3]);
+        balancer.place(Instances::from([("a".into(), vec![at(9)])]));
+        assert_eq!(balancer.pick().unwrap().instance, Some(at(9)));
+    }
+
+    #[test]
+    fn nobody_is_picked_without_a_weight() {
+        let mut balancer = Balancer::default();
+        assert_eq!(balancer.pick(), None);
+        balancer.set(set(0, &[("a", 0)])).unwrap();
         assert_eq!(balancer.pick(), None);
     }
 
     #[test]
-    fn a_stale_or_senseless_change_changes_nothing() {
-        let mut balancer = Balancer::new();
-        balancer.set(set(0, vec![share("a", 1, &[1])])).unwrap();
+    fn a_stale_change_changes_nothing_and_one_without_a_revision_always_does() {
+        let mut balancer = Balancer::default();
+        balancer.set(set(0, &[("a", 1)])).unwrap();
         let before = balancer.routes().clone();
         assert_eq!(
-            balancer.set(set(0, vec![share("b", 1, &[2])])),
-            Err(NotSet::Stale {
+            balancer.set(set(0, &[("b", 1)])),
+            Err(Stale {
                 expected: 0,
                 now: 1
             })
         );
-        assert_eq!(
-            balancer.set(set(1, vec![share("b", 1, &[2]), share("b", 2, &[3])])),
-            Err(NotSet::Twice("b".into()))
-        );
         assert_eq!(balancer.routes(), &before);
-        assert_eq!(before.revision, 1);
+        let forced = SetWeights {
+            if_revision: None,
+            change: None,
+            weights: weights(&[("b", 1)]),
+        };
+        assert_eq!(balancer.set(forced).unwrap().revision, 2);
     }
 
     proptest! {
         #[test]
-        fn each_release_gets_its_exact_share_of_a_whole_round(weights in prop::collection::vec(0_u32..40, 1..5)) {
+        fn each_release_gets_its_exact_share_of_a_whole_round(
+            weights in prop::collection::vec(0_u32..40, 1..5),
+        ) {
             let total: u32 = weights.iter().sum();
             prop_assume!(total > 0);
-            let shares = weights.iter().enumerate().map(|(n, w)| share(&n.to_string(), *w, &[1])).collect();
-            let mut balancer = Balancer::new();
-            balancer.set(set(0, shares)).unwrap();
+            let names: Vec<_> = (0..weights.len()).map(|n| n.to_string()).collect();
+            let shares: Vec<_> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
+            let mut balancer = Balancer::default();
+            balancer.set(set(0, &shares)).unwrap();
             for _round in 0..2 {
                 let mut got = vec![0_u32; weights.len()];
                 for _ in 0..total {

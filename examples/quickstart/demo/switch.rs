@@ -15,12 +15,13 @@ use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::child::Ready;
-use super::routes::{Balancer, NotSet, SetRoutes};
+use super::routes::{Balancer, SetWeights};
 use super::wire::{self, Answer, AskError, RELEASE_HEADER};
 
 /// Headers that belong to one connection and are not forwarded.
@@ -112,7 +113,7 @@ async fn serve(
     let switch = Arc::new(Switch {
         upstream_timeout,
         state: Mutex::new(State {
-            balancer: Balancer::new(),
+            balancer: Balancer::default(),
             counts: BTreeMap::new(),
         }),
         stopping: Arc::clone(&stopping),
@@ -212,16 +213,14 @@ impl Switch {
     async fn steer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         match (request.method().clone(), request.uri().path()) {
             (Method::GET, "/routes") => wire::json(StatusCode::OK, self.state().balancer.routes()),
-            (Method::PUT, "/routes") => {
-                let body = match wire::body_of(request).await {
-                    Ok(body) => body,
-                    Err(refused) => return refused,
-                };
-                match serde_json::from_slice(&body) {
-                    Ok(set) => self.set(set),
-                    Err(error) => wire::plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
-                }
-            }
+            (Method::PUT, "/weights") => match read(request).await {
+                Ok(set) => self.set(set),
+                Err(refused) => refused,
+            },
+            (Method::PUT, "/instances") => match read(request).await {
+                Ok(instances) => wire::json(StatusCode::OK, self.state().balancer.place(instances)),
+                Err(refused) => refused,
+            },
             (Method::GET, "/counts") => wire::json(StatusCode::OK, &self.state().counts),
             (Method::POST, "/stop") => {
                 self.stopping.send_replace(true);
@@ -229,22 +228,24 @@ impl Switch {
             }
             _ => wire::plain(
                 StatusCode::NOT_FOUND,
-                "GET or PUT /routes, GET /counts, POST /stop\n",
+                "GET /routes, PUT /weights, PUT /instances, GET /counts, POST /stop\n",
             ),
         }
     }
 
-    fn set(&self, set: SetRoutes) -> Answer {
+    fn set(&self, set: SetWeights) -> Answer {
         match self.state().balancer.set(set) {
             Ok(routes) => wire::json(StatusCode::OK, routes),
-            Err(stale @ NotSet::Stale { .. }) => {
-                wire::plain(StatusCode::CONFLICT, stale.to_string())
-            }
-            Err(twice @ NotSet::Twice(_)) => {
-                wire::plain(StatusCode::UNPROCESSABLE_ENTITY, twice.to_string())
-            }
+            Err(stale) => wire::plain(StatusCode::CONFLICT, stale.to_string()),
         }
     }
+}
+
+/// Reads a JSON body; `Err` is the answer to give instead.
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {
+    let body = wire::body_of(request).await?;
+    let unreadable = |error| wire::plain(StatusCode::BAD_REQUEST, format!("{error}\n"));
+    serde_json::from_slice(&body).map_err(unreadable)
 }
 
 enum Exchanged {
@@ -263,7 +264,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
     use crate::demo::remote::SwitchHandle;
-    use crate::demo::routes::Share;
     use crate::demo::wire::{ask, get, plain};
     use tokio::task::JoinHandle;
 
@@ -278,32 +278,22 @@ mod tests {
         let control = wire::listen(loopback()).await.unwrap();
         let address = users.local_addr().unwrap();
         let handle = SwitchHandle::new(control.local_addr().unwrap());
-        let serving = tokio::spawn(serve(
-            users,
-            control,
-            upstream_timeout,
-            std::future::pending(),
-        ));
-        (address, handle, serving)
+        let serving = serve(users, control, upstream_timeout, std::future::pending());
+        (address, handle, tokio::spawn(serving))
     }
 
-    /// An instance that answers everything with one status and the request's own `x-asked` header.
+    /// An instance that answers everything with one status, the path, and the request's own `x-asked` header.
     async fn instance(status: StatusCode) -> SocketAddr {
         let listener = wire::listen(loopback()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(wire::serve(
-            listener,
-            std::future::pending(),
-            move |request| async move {
-                let asked = request.headers().get("x-asked").cloned();
-                let path = request.uri().path().to_owned();
-                let mut answer = plain(status, path);
-                if let Some(asked) = asked {
-                    answer.headers_mut().insert("x-asked", asked);
-                }
-                answer
-            },
-        ));
+        let answer = move |request: Request<Incoming>| async move {
+            let mut answer = plain(status, request.uri().path().to_owned());
+            if let Some(asked) = request.headers().get("x-asked") {
+                answer.headers_mut().insert("x-asked", asked.clone());
+            }
+            answer
+        };
+        tokio::spawn(wire::serve(listener, std::future::pending(), answer));
         address
     }
 
@@ -316,56 +306,51 @@ mod tests {
             .unwrap()
     }
 
-    fn share(release: &str, weight: u32, instances: &[SocketAddr]) -> Share {
-        Share {
-            release: release.into(),
-            weight,
-            instances: instances.to_vec(),
+    fn weights(if_revision: u64, shares: &[(&str, u32)]) -> SetWeights {
+        SetWeights {
+            if_revision: Some(if_revision),
+            change: Some("shift-1".into()),
+            weights: shares
+                .iter()
+                .map(|(release, weight)| ((*release).to_owned(), *weight))
+                .collect(),
         }
     }
 
-    fn routes(if_revision: u64, shares: Vec<Share>) -> SetRoutes {
-        SetRoutes {
-            if_revision,
-            change: Some("shift-1".into()),
-            shares,
-        }
+    fn at(places: &[(&str, &[SocketAddr])]) -> BTreeMap<String, Vec<SocketAddr>> {
+        places
+            .iter()
+            .map(|(release, places)| ((*release).to_owned(), places.to_vec()))
+            .collect()
     }
 
     #[tokio::test]
     async fn requests_are_spread_by_weight_and_marked_with_their_release() {
         let (address, handle, serving) = switch(LONG).await;
-        let (v1, v2) = (
-            instance(StatusCode::OK).await,
-            instance(StatusCode::INTERNAL_SERVER_ERROR).await,
-        );
-        let set = routes(0, vec![share("v1", 3, &[v1]), share("v2", 1, &[v2])]);
-        let now = handle.set(&set).await.unwrap();
+        let v1 = instance(StatusCode::OK).await;
+        let v2 = instance(StatusCode::INTERNAL_SERVER_ERROR).await;
+        handle
+            .place(&at(&[("v1", &[v1]), ("v2", &[v2])]))
+            .await
+            .unwrap();
+        let now = handle
+            .set(&weights(0, &[("v1", 3), ("v2", 1)]))
+            .await
+            .unwrap();
         assert_eq!((now.revision, now.change.as_deref()), (1, Some("shift-1")));
-        let mut served = Vec::new();
+        let mut served = String::new();
         for _ in 0..8 {
             let mut request = get("/cart");
             request
                 .headers_mut()
                 .insert("x-asked", HeaderValue::from_static("blue"));
             let answer = ask(address, request, LONG).await.unwrap();
-            assert_eq!(
-                (answer.body().as_ref(), &answer.headers()["x-asked"]),
-                (&b"/cart"[..], &HeaderValue::from_static("blue"))
-            );
-            served.push((
-                answer.headers()[RELEASE_HEADER]
-                    .to_str()
-                    .unwrap()
-                    .to_owned(),
-                answer.status().as_u16(),
-            ));
+            assert_eq!(answer.body(), "/cart");
+            assert_eq!(answer.headers()["x-asked"], "blue");
+            let release = answer.headers()[RELEASE_HEADER].to_str().unwrap();
+            served += &format!("{release} {}, ", answer.status().as_u16());
         }
-        let (one, two) = (("v1".to_owned(), 200), ("v2".to_owned(), 500));
-        assert_eq!(
-            served,
-            [&one, &one, &two, &one, &one, &one, &two, &one].map(Clone::clone)
-        );
+        assert_eq!(served, "v1 200, v1 200, v2 500, v1 200, ".repeat(2));
         let counts = handle.counts().await.unwrap();
         assert_eq!(
             counts["v1"],
@@ -387,52 +372,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_a_silent_and_a_missing_instance_fail_for_the_user_and_count_against_their_release()
+    async fn a_dead_a_missing_and_a_silent_instance_fail_for_the_user_and_count_against_their_release()
      {
         let (address, handle, _serving) = switch(Duration::from_millis(100)).await;
         let none = ask(address, get("/"), LONG).await.unwrap();
         assert_eq!(none.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(none.headers().get(RELEASE_HEADER), None);
+        handle.set(&weights(0, &[("v2", 1)])).await.unwrap();
         // A listener that never accepts: the kernel completes the connection, nobody answers.
         let silent = wire::listen(loopback()).await.unwrap();
-        let table = [
-            (
-                vec![nobody().await],
-                StatusCode::BAD_GATEWAY,
-                Count {
-                    requests: 1,
-                    unreachable: 1,
-                    ..Count::default()
-                },
-            ),
-            (
-                vec![],
-                StatusCode::BAD_GATEWAY,
-                Count {
-                    requests: 2,
-                    unreachable: 2,
-                    ..Count::default()
-                },
-            ),
-            (
-                vec![silent.local_addr().unwrap()],
-                StatusCode::GATEWAY_TIMEOUT,
-                Count {
-                    requests: 3,
-                    unreachable: 2,
-                    timed_out: 1,
-                    failed: 0,
-                },
-            ),
+        let (dead, silent_at) = (nobody().await, silent.local_addr().unwrap());
+        let table: [(&[SocketAddr], _, _); 3] = [
+            (&[dead], StatusCode::BAD_GATEWAY, (1, 0)),
+            (&[], StatusCode::BAD_GATEWAY, (2, 0)),
+            (&[silent_at], StatusCode::GATEWAY_TIMEOUT, (2, 1)),
         ];
-        for (revision, (instances, status, counted)) in (0..).zip(table) {
-            handle
-                .set(&routes(revision, vec![share("v2", 1, &instances)]))
-                .await
-                .unwrap();
+        for (requests, (instances, status, (unreachable, timed_out))) in (1..).zip(table) {
+            handle.place(&at(&[("v2", instances)])).await.unwrap();
             let answer = ask(address, get("/"), LONG).await.unwrap();
             assert_eq!(answer.status(), status);
             assert_eq!(answer.headers()[RELEASE_HEADER], "v2");
+            let counted = Count {
+                requests,
+                failed: 0,
+                unreachable,
+                timed_out,
+            };
             assert_eq!(handle.counts().await.unwrap()["v2"], counted);
         }
     }
@@ -440,31 +405,18 @@ mod tests {
     #[tokio::test]
     async fn only_the_expected_revision_is_changed() {
         let (_address, handle, _serving) = switch(LONG).await;
-        handle
-            .set(&routes(0, vec![share("v1", 1, &[])]))
-            .await
-            .unwrap();
-        let stale = handle.set(&routes(0, vec![share("v2", 1, &[])])).await;
+        handle.set(&weights(0, &[("v1", 1)])).await.unwrap();
+        let stale = handle.set(&weights(0, &[("v2", 1)])).await;
         let Err(AskError::Unusable { status, text, .. }) = &stale else {
             panic!("{stale:?}")
         };
         assert_eq!(*status, StatusCode::CONFLICT);
         assert!(text.contains("revision 1, not 0"), "{text}");
-        let twice = handle
-            .set(&routes(1, vec![share("v2", 1, &[]), share("v2", 1, &[])]))
-            .await;
-        assert!(
-            matches!(
-                twice,
-                Err(AskError::Unusable {
-                    status: StatusCode::UNPROCESSABLE_ENTITY,
-                    ..
-                })
-            ),
-            "{twice:?}"
-        );
         let now = handle.routes().await.unwrap();
-        assert_eq!((now.revision, now.shares), (1, vec![share("v1", 1, &[])]));
+        assert_eq!(
+            (now.revision, now.weights),
+            (1, weights(0, &[("v1", 1)]).weights)
+        );
     }
 
     #[tokio::test]
