@@ -9,6 +9,7 @@
 //! | [`model`] | the words: ids, readings, verdicts, changes, outcomes |
 //! | [`ports`] | the traits that adapters implement |
 //! | [`condition`] | the condition language of policies |
+//! | [`statistics`] | is the candidate worse, with a bounded rate of false rollbacks |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
 
 pub mod condition;
@@ -16,3 +17,4 @@ pub mod entry;
 pub mod model;
 pub mod policy;
 pub mod ports;
+pub mod statistics;
