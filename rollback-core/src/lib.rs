@@ -10,10 +10,12 @@
 //! | [`ports`] | the traits that adapters implement |
 //! | [`condition`] | the condition language of policies |
 //! | [`statistics`] | is the candidate worse, with a bounded rate of false rollbacks |
+//! | [`memory`] | a journal and a release store that live as long as the process |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
 
 pub mod condition;
 pub mod entry;
+pub mod memory;
 pub mod model;
 pub mod policy;
 pub mod ports;

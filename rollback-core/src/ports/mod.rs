@@ -3,6 +3,7 @@
 
 mod deployer;
 mod journal;
+mod lease;
 mod metric_source;
 mod notifier;
 mod permit;
@@ -13,6 +14,7 @@ mod trigger;
 
 pub use deployer::{Capabilities, Deployer};
 pub use journal::{Batch, Durability, Journal, JournalError, Lease};
+pub use lease::Holder;
 pub use metric_source::{MetricSource, SourceCapabilities};
 pub use notifier::{Delivered, Notifier, NotifyError};
 pub use permit::{PermitDecision, PermitRequest};
