@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{ArmCounts, FalseRollbackRate};
 use super::e_process::EProcess;
-use super::two_sample::{Bet, Split};
+use super::two_sample::{Bet, LogSum, Split};
 
 /// What was counted in a watch, and the ratio that it looks like. It decides nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,8 +80,8 @@ impl Default for RatioEstimate {
 }
 
 /// The ratios above the smallest effect that are tried as lower bounds, as multiples of it.
-const STEPS: [f64; 16] = [
-    1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0, 25.0, 30.0,
+const STEPS: [f64; 12] = [
+    1.2, 1.5, 2.0, 2.5, 3.2, 4.0, 5.0, 6.5, 8.0, 10.0, 15.0, 25.0,
 ];
 
 /// For each step, the ratios that are betted on, as multiples of the step.
@@ -91,8 +91,10 @@ const BETS: [Bet; 3] = [
     Bet::known(10.0, std::f64::consts::LN_10),
 ];
 
-/// Wealth beyond this is as good as any, and leaves room to multiply.
-const LARGEST: f64 = 1e200;
+const LOG_BETS: f64 = 1.098_612_288_668_109_6;
+
+/// Evidence beyond this is as good as any.
+const LARGEST_LOG: f64 = 700.0;
 
 /// A lower bound of the ratio, with the same guarantee as the decision: in at most `rate` of all watches does it ever
 /// claim too much.
@@ -102,9 +104,10 @@ const LARGEST: f64 = 1e200;
 /// the largest ratio that is refuted together with every smaller one, beginning with the decision's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RatioBound {
-    wealth: [[f64; BETS.len()]; STEPS.len()],
-    /// The most that each step's bets were worth together, ever.
-    most: [f64; STEPS.len()],
+    /// The logarithms of what each step's bets are worth.
+    log_wealth: [[f64; BETS.len()]; STEPS.len()],
+    /// The logarithm of the most that each step's bets were worth together, ever.
+    log_most: [f64; STEPS.len()],
 }
 
 impl RatioBound {
@@ -112,15 +115,18 @@ impl RatioBound {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            wealth: [[1.0; BETS.len()]; STEPS.len()],
-            most: [1.0; STEPS.len()],
+            log_wealth: [[0.0; BETS.len()]; STEPS.len()],
+            log_most: [0.0; STEPS.len()],
         }
     }
 
     /// Takes in the counts of one poll, the same that `decision` takes in.
     pub fn step(&mut self, decision: &EProcess, candidate: ArmCounts, stable: ArmCounts) {
-        let steps = STEPS.iter().zip(&mut self.wealth).zip(&mut self.most);
-        for ((step, wealth), most) in steps {
+        let steps = STEPS
+            .iter()
+            .zip(&mut self.log_wealth)
+            .zip(&mut self.log_most);
+        for ((step, log_wealth), log_most) in steps {
             let null = decision.min_effect().times(*step);
             let Some(split) = Split::new(candidate, stable, null) else {
                 return;
@@ -128,14 +134,19 @@ impl RatioBound {
             if split.is_clean() {
                 return;
             }
-            for (wealth, bet) in wealth.iter_mut().zip(BETS) {
-                // Capped before multiplying, so that nothing times infinity cannot happen.
-                let e = libm::exp(split.log_e(bet).min(400.0));
-                *wealth = (*wealth * e).min(LARGEST);
+            let mut best = f64::NEG_INFINITY;
+            for (log, bet) in log_wealth.iter_mut().zip(BETS) {
+                *log = (*log + split.log_e(bet)).min(LARGEST_LOG);
+                best = best.max(*log);
             }
-            #[expect(clippy::cast_precision_loss, reason = "three bets")]
-            let together = wealth.iter().sum::<f64>() / BETS.len() as f64;
-            *most = most.max(together);
+            // Together they are worth their mean, so never more than the best of them.
+            if best > *log_most {
+                let mut sum = LogSum::default();
+                for log in log_wealth {
+                    sum.add(*log - LOG_BETS);
+                }
+                *log_most = log_most.max(sum.total());
+            }
         }
     }
 
@@ -146,10 +157,10 @@ impl RatioBound {
         if !decision.crossed(rate) {
             return None;
         }
-        let needed = 1.0 / rate.share();
+        let needed = rate.log_threshold();
         let factor = STEPS
             .iter()
-            .zip(self.most)
+            .zip(self.log_most)
             .take_while(|(_, most)| *most >= needed)
             .last()
             .map_or(1.0, |(step, _)| *step);
@@ -183,6 +194,7 @@ mod tests {
         for (ratio, bet) in [1.5, 3.0, 10.0].into_iter().zip(BETS) {
             assert_eq!(format!("{bet:?}"), format!("{:?}", Bet::new(ratio)));
         }
+        assert_eq!(LOG_BETS, libm::log(3.0));
         assert!(STEPS.is_sorted());
     }
 
@@ -252,7 +264,7 @@ mod tests {
             }
             assert!(
                 bound
-                    .wealth
+                    .log_wealth
                     .iter()
                     .flatten()
                     .all(|wealth| wealth.is_finite())
