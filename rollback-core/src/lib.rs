@@ -11,6 +11,7 @@
 //! | [`condition`] | the condition language of policies |
 //! | [`statistics`] | is the candidate worse, with a bounded rate of false rollbacks |
 //! | [`memory`] | a journal and a release store that live as long as the process |
+//! | [`triggers`] | the rules that a policy names, as evidence of one watch |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
 
 pub mod condition;
@@ -20,3 +21,4 @@ pub mod model;
 pub mod policy;
 pub mod ports;
 pub mod statistics;
+pub mod triggers;

@@ -8,7 +8,10 @@ use super::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Policy,
     Rule, Strategy, TriggerRule, Verification, duration::parse_duration,
 };
-use crate::model::{Action, MetricId, Query, ServiceId, Weight, duration_text};
+use crate::{
+    condition::Unit,
+    model::{Action, MetricId, Query, ServiceId, Weight, duration_text},
+};
 
 /// A policy as it is written. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,7 +113,7 @@ pub enum BootstrapName {
 #[serde(deny_unknown_fields)]
 pub struct MetricDocument {
     /// `ratio`, `percent`, `ms`, `s`, `count`, `bytes` or `state`.
-    pub unit: Arc<str>,
+    pub unit: Unit,
     /// `service`, `arm` or `instance`.
     #[serde(default)]
     pub per: PerName,

@@ -18,7 +18,10 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{MetricId, PolicyDigest, ServiceId};
+use crate::{
+    condition::MetricCatalogue,
+    model::{MetricId, PolicyDigest, ServiceId},
+};
 
 /// Everything the engine needs to know about how one service is guarded.
 ///
@@ -70,6 +73,19 @@ impl Policy {
     #[must_use]
     pub fn metric(&self, id: &MetricId) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.id == *id)
+    }
+
+    /// The metrics as conditions name them.
+    #[must_use]
+    pub fn catalogue(&self) -> MetricCatalogue {
+        self.metrics
+            .iter()
+            .fold(MetricCatalogue::new(), |known, metric| match metric.per {
+                PerScope::Service => known.per_service(metric.id.as_str(), metric.unit),
+                PerScope::Arm | PerScope::Instance => {
+                    known.per_arm(metric.id.as_str(), metric.unit)
+                }
+            })
     }
 
     /// Identifies the policy by its canonical document.

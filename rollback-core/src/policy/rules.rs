@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::model::{Action, MetricId, Query, Weight};
+use crate::{
+    condition::Unit,
+    model::{Action, MetricId, Query, Weight},
+};
 
 /// A metric: what is asked, of whom, and in which unit the answer is.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,8 +13,8 @@ use crate::model::{Action, MetricId, Query, Weight};
 pub struct Metric {
     /// Its name.
     pub id: MetricId,
-    /// The unit: `ratio`, `percent`, `ms`, `s`, `count`, `bytes` or `state`.
-    pub unit: Arc<str>,
+    /// In which unit it is answered.
+    pub unit: Unit,
     /// Of whom.
     pub per: PerScope,
     /// What is asked.
@@ -20,6 +23,21 @@ pub struct Metric {
     pub source: Option<Arc<str>>,
     /// Readings of an arm younger than this are not judged.
     pub warmup: Duration,
+}
+
+impl Metric {
+    /// A metric of the only source, judged from the first reading on.
+    #[must_use]
+    pub const fn new(id: MetricId, unit: Unit, per: PerScope, query: Query) -> Self {
+        Self {
+            id,
+            unit,
+            per,
+            query,
+            source: None,
+            warmup: Duration::ZERO,
+        }
+    }
 }
 
 /// Of whom a metric is read.

@@ -19,7 +19,8 @@ pub enum ArmSide {
     Stable,
 }
 
-/// A metric that a rule reads.
+/// A metric that a rule reads. Readings of the other arm are delivered as well where there are any:
+/// a rule needs them to tell what is not the candidate's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricNeed {
     /// Which.
@@ -154,6 +155,14 @@ pub trait Evidence: Debug + Send {
 
     /// When the verdict may change without a new reading (`for`, warm-up).
     fn next_wake(&self, at: Timestamp) -> Option<Timestamp>;
+
+    /// Whether what is bad is as bad where the candidate cannot be the cause: on the stable arm at
+    /// the same time, or before the deployment began; the reason in words. The candidate is not
+    /// blamed for it. By default nothing is known of elsewhere.
+    fn also_elsewhere(&self, at: Timestamp) -> Option<Arc<str>> {
+        let _ = at;
+        None
+    }
 
     /// The numbers.
     fn explain(&self, at: Timestamp) -> Explanation;

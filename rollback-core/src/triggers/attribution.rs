@@ -1,0 +1,143 @@
+//! What is not the candidate's fault: a condition that holds as well where the candidate cannot be
+//! the cause.
+//!
+//! Elsewhere is *as bad* when the condition holds there by the same comparisons, and lies at least
+//! half as far beyond its bound as on the candidate, or cannot be told from the candidate by the
+//! counts of the last poll (z below 3). A stable arm at 6 % therefore does not excuse a candidate
+//! at 31 % where 5 % is allowed. The stable arm's last bad moment counts for as long as `for` and
+//! one reading's life, so that one good poll of it does not put the blame on the candidate.
+
+use std::sync::Arc;
+
+use super::{
+    held::Counts,
+    threshold::{View, Watched},
+    wording::quantity,
+};
+use crate::{
+    condition::{ComparisonExplanation, Seen, Truth},
+    model::{Arm, Timestamp},
+};
+
+/// How far beyond its bound, as a share of the candidate's distance, elsewhere has to be.
+const HALF: f64 = 0.5;
+/// Standard deviations beyond which counts differ.
+const CLEARLY: f64 = 3.0;
+
+pub(super) fn also_elsewhere(watched: &Watched, at: Timestamp) -> Option<Arc<str>> {
+    if watched.on_trial != Arm::Candidate || watched.truth(View::OnTrial, at) != Truth::True {
+        return None;
+    }
+    if is_as_bad(watched, View::Stable, at) {
+        return Some(
+            format!(
+                "the stable release is as bad: {}",
+                numbers(watched, View::Stable)
+            )
+            .into(),
+        );
+    }
+    if is_as_bad(watched, View::Before, at) {
+        let numbers = numbers(watched, View::Before);
+        return Some(format!("it was as bad before the deployment: {numbers}").into());
+    }
+    let until = watched
+        .stable_bad?
+        .after(watched.terms.for_)
+        .after(watched.believed());
+    (at <= until && watched.truth(View::Stable, at) != Truth::True)
+        .then(|| Arc::from("the stable release was as bad a moment ago"))
+}
+
+fn is_as_bad(watched: &Watched, view: View, at: Timestamp) -> bool {
+    let (trial, _) = watched.explained(View::OnTrial, at);
+    let (other, _) = watched.explained(view, at);
+    other.truth == Truth::True
+        && trial
+            .comparisons
+            .iter()
+            .zip(&other.comparisons)
+            .filter(|(trial, _)| trial.decisive)
+            .all(|(trial, other)| {
+                trial.truth == other.truth && (is_as_far(trial, other) || is_alike(watched, view))
+            })
+}
+
+fn is_as_far(trial: &ComparisonExplanation, other: &ComparisonExplanation) -> bool {
+    match (distance(trial), distance(other)) {
+        (Some(trial), Some(other)) => other >= HALF * trial,
+        // Words are equal or they are not.
+        _ => true,
+    }
+}
+
+fn distance(comparison: &ComparisonExplanation) -> Option<f64> {
+    match (&comparison.left, &comparison.right) {
+        (Seen::Number { value: left, .. }, Seen::Number { value: right, .. }) => {
+            Some((left - right).abs())
+        }
+        _ => None,
+    }
+}
+
+/// Whether the counts of the last poll are too few to tell the two apart.
+fn is_alike(watched: &Watched, view: View) -> bool {
+    (0..watched.terms.reads.len()).any(|slot| {
+        let counts = |view| watched.held(view, slot, None).and_then(|held| held.counts);
+        match (counts(View::OnTrial), counts(view)) {
+            (Some(trial), Some(other)) => deviations(trial, other) < CLEARLY,
+            _ => false,
+        }
+    })
+}
+
+/// How many standard deviations `a` lies above `b`: two shares, pooled.
+#[expect(clippy::cast_precision_loss, reason = "counts of one poll")]
+fn deviations(a: Counts, b: Counts) -> f64 {
+    if a.total == 0 || b.total == 0 {
+        return 0.0;
+    }
+    let pooled = a.plus(b).ratio();
+    let variance = pooled * (1.0 - pooled) * (1.0 / a.total as f64 + 1.0 / b.total as f64);
+    if variance <= 0.0 {
+        0.0
+    } else {
+        (a.ratio() - b.ratio()) / libm::sqrt(variance)
+    }
+}
+
+fn numbers(watched: &Watched, view: View) -> String {
+    let parts: Vec<String> = watched
+        .terms
+        .reads
+        .iter()
+        .enumerate()
+        .filter(|(_, read)| read.on_trial())
+        .filter_map(|(slot, read)| {
+            let held = watched.held(view, slot, None)?;
+            let value = match held.word() {
+                Some(word) => format!("'{word}'"),
+                None => quantity(held.number()?, read.slot.unit),
+            };
+            let counts = held.counts.map_or_else(String::new, |counts| {
+                format!(" ({} of {} requests)", counts.bad, counts.total)
+            });
+            Some(format!("{} is {value}{counts}", read.metric.id))
+        })
+        .collect();
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_of_shares() {
+        let counts = |bad, total| Counts { bad, total };
+        assert!(deviations(counts(31, 100), counts(6, 100)) > CLEARLY);
+        assert!(deviations(counts(8, 100), counts(6, 100)) < 1.0);
+        assert!(deviations(counts(0, 100), counts(0, 100)) < CLEARLY);
+        assert!(deviations(counts(5, 0), counts(0, 100)) < CLEARLY);
+    }
+}
