@@ -9,7 +9,7 @@
 //! | [`ManualClock`] | a clock that moves only when a test says so |
 
 mod clock;
-//pub mod conformance;
+pub mod conformance;
 pub mod memory;
 pub mod mock;
 pub mod platform;

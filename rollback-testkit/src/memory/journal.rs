@@ -113,18 +113,17 @@ impl Journal for MemoryJournal {
         let now = self.clock.now();
         let mut kept = self.kept();
         let known = kept.services.entry(service.clone()).or_default();
-        let mut renewed = false;
-        if let Some(held) = &known.lease {
-            if held.until > now {
-                if held.owner != owner {
-                    return Err(JournalError::Leased {
-                        owner: held.owner.clone(),
-                        until: held.until,
-                    });
-                }
-                renewed = held.opening == self.opening;
+        let held = known.lease.as_ref().filter(|held| held.until > now);
+        let renewed = match held {
+            Some(held) if held.owner != owner => {
+                return Err(JournalError::Leased {
+                    owner: held.owner.clone(),
+                    until: held.until,
+                });
             }
-        }
+            Some(held) => held.opening == self.opening,
+            None => false,
+        };
         if !renewed {
             known.epoch = known.epoch.next();
         }

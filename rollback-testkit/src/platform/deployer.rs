@@ -56,6 +56,12 @@ impl InMemoryPlatform {
         }
     }
 
+    /// The clock that the platform's time follows.
+    #[must_use]
+    pub const fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
     /// Looks at or changes the model, at the clock's time.
     pub fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
         let result = look(&mut self.now());
@@ -102,10 +108,9 @@ impl Deployer for InMemoryPlatform {
         lines: usize,
     ) -> Vec<String> {
         let mut words = vec![format!("{release}: starting")];
-        if let Some(behaviour) = self.now().behaviour(release) {
-            if behaviour.exits_after.is_some() {
-                words.push(format!("{release}: fatal: exit status 1"));
-            }
+        let exits = |behaviour: &super::Behaviour| behaviour.exits_after.is_some();
+        if self.now().behaviour(release).is_some_and(exits) {
+            words.push(format!("{release}: fatal: exit status 1"));
         }
         let skip = words.len().saturating_sub(lines);
         words.split_off(skip)
