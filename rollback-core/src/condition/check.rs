@@ -1,41 +1,28 @@
 //! Names, types and units: from the syntax tree to a condition that can only be evaluated, not misunderstood.
 
-use std::collections::BTreeSet;
-
 use super::catalogue::{MetricCatalogue, Slot, Subject};
-use super::error::{ConditionErrorKind, Problem, Span, closest};
+use super::error::{ConditionErrorKind, Problem, Span};
 use super::eval::{Comparison, NumberExpr, Predicate, TextExpr, UnknownReason};
+use super::names::{BASELINE, Compared, Names, metrics_of};
 use super::quantity::{Operand, Quantity};
 use super::range;
 use super::syntax::{BinaryOp, CompareOp, Expr, ExprKind, UnaryOp};
 use super::unit::Unit;
-
-const BASELINE: &str = "baseline";
-const FUNCTIONS: [(&str, Subject); 3] = [
-    ("stable", Subject::Stable),
-    ("candidate", Subject::Candidate),
-    (BASELINE, Subject::Baseline),
-];
 
 pub(super) fn check(
     expr: &Expr,
     catalogue: &MetricCatalogue,
 ) -> Result<(Predicate, Vec<Slot>), Problem> {
     let mut checker = Checker {
-        catalogue,
-        slots: Vec::new(),
+        names: Names::new(catalogue),
     };
     let predicate = checker.predicate(expr, true)?;
-    Ok((predicate, checker.slots))
+    Ok((predicate, checker.names.into_slots()))
 }
 
 struct Checker<'c> {
-    catalogue: &'c MetricCatalogue,
-    slots: Vec<Slot>,
+    names: Names<'c>,
 }
-
-/// What the word `baseline` means within one comparison.
-type Compared<'e> = BTreeSet<&'e str>;
 
 impl Checker<'_> {
     /// `wanted` is the answer that makes things bad: `false` below an odd number of `!`.
@@ -169,18 +156,18 @@ impl Checker<'_> {
             }
             ExprKind::Text(text) => Ok(Operand::Text(TextExpr::Constant(text.clone()))),
             ExprKind::Name(name) if name == BASELINE => {
-                let metric = self.baseline_metric(expr.span, compared)?.to_owned();
-                self.read(&metric, expr.span, Subject::Baseline)
+                let metric = self.names.baseline_metric(expr.span, compared)?.to_owned();
+                self.names.read(&metric, expr.span, Subject::Baseline)
             }
-            ExprKind::Name(name) => self.read(name, expr.span, Subject::OnTrial),
+            ExprKind::Name(name) => self.names.read(name, expr.span, Subject::OnTrial),
             ExprKind::Call {
                 function,
                 function_span,
                 name,
                 name_span,
             } => {
-                let subject = self.subject(function, *function_span)?;
-                self.read(name, *name_span, subject)
+                let subject = self.names.subject(function, *function_span)?;
+                self.names.read(name, *name_span, subject)
             }
             ExprKind::Unary(UnaryOp::Negate, inner) => {
                 let quantity = self.number(inner, compared)?;
@@ -220,139 +207,6 @@ impl Checker<'_> {
         }
     }
 
-    fn read(&mut self, metric: &str, span: Span, subject: Subject) -> Result<Operand, Problem> {
-        let Some(declared) = self.catalogue.get(metric) else {
-            return Err(self.unknown_metric(metric, span));
-        };
-        if !declared.per_arm && matches!(subject, Subject::Stable | Subject::Candidate) {
-            return Err(Problem::new(
-                ConditionErrorKind::NoArms,
-                span,
-                format!("`{metric}` is measured for the service as a whole, not for each arm"),
-                format!("declare the metric with `per: arm`, or write just `{metric}`"),
-            ));
-        }
-        let unit = declared.unit;
-        let slot = Slot {
-            metric: metric.to_owned(),
-            subject,
-            unit,
-        };
-        let position = self
-            .slots
-            .iter()
-            .position(|known| *known == slot)
-            .unwrap_or_else(|| {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            });
-        Ok(if unit == Unit::State {
-            Operand::Text(TextExpr::Slot(position))
-        } else {
-            Operand::Number(Quantity {
-                expr: NumberExpr::Slot(position),
-                unit: Some(unit),
-            })
-        })
-    }
-
-    fn unknown_metric(&self, metric: &str, span: Span) -> Problem {
-        if FUNCTIONS.iter().any(|(function, _)| *function == metric) {
-            return Problem::new(
-                ConditionErrorKind::UnknownMetric,
-                span,
-                format!("`{metric}` is a function, not a metric"),
-                format!("say of which metric: `{metric}(error_rate)`"),
-            );
-        }
-        if matches!(metric, "true" | "false") {
-            return Problem::new(
-                ConditionErrorKind::NoMetric,
-                span,
-                format!("`{metric}` reads no metric, so its answer never changes"),
-                "compare a metric, such as `error_rate > 5%`",
-            );
-        }
-        if matches!(metric, "not" | "NOT") {
-            return Problem::new(
-                ConditionErrorKind::Syntax,
-                span,
-                "`not` is not an operator",
-                "write `!(..)`",
-            );
-        }
-        let fix = match closest(metric, self.catalogue.names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => match self.catalogue.names().collect::<Vec<_>>().as_slice() {
-                [] => "declare it under `metrics`; none is declared yet".to_owned(),
-                names if names.len() <= 8 => {
-                    format!(
-                        "declare it under `metrics`, or use one of: {}",
-                        names.join(", ")
-                    )
-                }
-                _ => "declare it under `metrics`".to_owned(),
-            },
-        };
-        Problem::new(
-            ConditionErrorKind::UnknownMetric,
-            span,
-            format!("unknown metric `{metric}`"),
-            fix,
-        )
-    }
-
-    fn subject(&self, function: &str, span: Span) -> Result<Subject, Problem> {
-        FUNCTIONS
-            .iter()
-            .find(|(name, _)| *name == function)
-            .map(|(_, subject)| *subject)
-            .ok_or_else(|| {
-                let fix = match closest(function, FUNCTIONS.iter().map(|(name, _)| *name)) {
-                    Some(near) => format!("did you mean `{near}(..)`?"),
-                    None => {
-                        "the functions are stable(..), candidate(..) and baseline(..)".to_owned()
-                    }
-                };
-                Problem::new(
-                    ConditionErrorKind::UnknownFunction,
-                    span,
-                    format!("unknown function `{function}`"),
-                    fix,
-                )
-            })
-    }
-
-    fn baseline_metric<'e>(&self, span: Span, compared: &Compared<'e>) -> Result<&'e str, Problem> {
-        let problem = |message: String, fix: String| {
-            Err(Problem::new(
-                ConditionErrorKind::AmbiguousBaseline,
-                span,
-                message,
-                fix,
-            ))
-        };
-        if self.catalogue.get(BASELINE).is_some() {
-            return problem(
-                "`baseline` is a word of the language, and also the name of a metric".to_owned(),
-                "rename the metric".to_owned(),
-            );
-        }
-        let mut names = compared.iter();
-        match (names.next(), names.next()) {
-            (Some(metric), None) => Ok(metric),
-            (None, _) => problem(
-                "`baseline` stands for the metric that it is compared with, and there is none"
-                    .to_owned(),
-                "say which metric: `baseline(error_rate)`".to_owned(),
-            ),
-            (Some(first), Some(second)) => problem(
-                format!("`baseline` could mean `{first}` or `{second}` here"),
-                format!("say which one: `baseline({first})`"),
-            ),
-        }
-    }
-
     fn refuse_foregone(
         &self,
         comparison: &Comparison,
@@ -369,7 +223,7 @@ impl Checker<'_> {
         else {
             return self.refuse_same_text(comparison, span, wanted);
         };
-        let Some(answer) = range::only_answer(*op, left, right, &self.slots) else {
+        let Some(answer) = range::only_answer(*op, left, right, self.names.slots()) else {
             return Ok(());
         };
         let why = if left == right {
@@ -377,12 +231,12 @@ impl Checker<'_> {
         } else {
             let side = |name: &str, expr: &NumberExpr| match expr {
                 NumberExpr::Slot(_) => {
-                    let range = range::of_expression(expr, &self.slots);
+                    let range = range::of_expression(expr, self.names.slots());
                     Some(format!("a metric in {unit} is {}", range.describe(*unit)))
                 }
                 NumberExpr::Constant(_) => None,
                 _ => {
-                    let range = range::of_expression(expr, &self.slots);
+                    let range = range::of_expression(expr, self.names.slots());
                     Some(format!("its {name} side is {}", range.describe(*unit)))
                 }
             };
@@ -427,11 +281,12 @@ impl Checker<'_> {
     }
 
     fn refuse_contradiction(&self, both: &Predicate, span: Span) -> Result<(), Problem> {
-        let Some(slot) = range::contradiction(both, &self.slots) else {
+        let Some(slot) = range::contradiction(both, self.names.slots()) else {
             return Ok(());
         };
         let metric = self
-            .slots
+            .names
+            .slots()
             .get(slot)
             .map_or_else(String::new, Slot::to_string);
         Err(Problem::new(
@@ -468,24 +323,6 @@ fn foregone(source: &str, answer: bool, wanted: bool, why: &str, span: Span, fix
         format!("`{source}` {answer}: {why}, so {consequence}"),
         fix,
     )
-}
-
-/// The metrics that an expression names, except through the bare word `baseline`.
-fn metrics_of<'e>(expr: &'e Expr, found: &mut Compared<'e>) {
-    match &expr.kind {
-        ExprKind::Name(name) if name != BASELINE => {
-            found.insert(name);
-        }
-        ExprKind::Call { name, .. } => {
-            found.insert(name);
-        }
-        ExprKind::Unary(_, operand) => metrics_of(operand, found),
-        ExprKind::Binary(_, left, right) => {
-            metrics_of(left, found);
-            metrics_of(right, found);
-        }
-        ExprKind::Name(_) | ExprKind::Number { .. } | ExprKind::Text(_) => {}
-    }
 }
 
 /// An error that evaluation would meet every time.

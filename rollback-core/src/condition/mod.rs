@@ -15,7 +15,7 @@
 //! evaluated with three values ([`Truth`]): a missing value makes it `Unknown` only where the value matters.
 //!
 //! Rooms: `lexer`, `parser` and `syntax` (text to tree and back), `unit` and `quantity` (units and calculating with
-//! them), `catalogue` (what can be named), `check` (tree to condition), `range` (what can never be true), `eval`,
+//! them), `catalogue` (what can be named), `names` and `check` (tree to condition), `range` (what can never be true), `eval`,
 //! `explain`, `error`.
 
 mod catalogue;
@@ -24,6 +24,7 @@ mod error;
 mod eval;
 mod explain;
 mod lexer;
+mod names;
 mod parser;
 mod quantity;
 mod range;

@@ -245,6 +245,29 @@ mod tests {
         assert_eq!(serde_json::from_str::<RatioBound>(&saved).unwrap(), bound);
     }
 
+    /// One step of the grid, written down once more with plain numbers.
+    #[test]
+    fn agrees_with_plain_arithmetic() {
+        let (decision, mut bound) = (decision(), RatioBound::new());
+        let mut wealth = [1.0; 3];
+        let mut most: f64 = 1.0;
+        for bad in [0, 4, 0, 7, 1, 0, 9, 2] {
+            let (candidate, stable) = (arm(100, bad), arm(900, 5));
+            bound.step(&decision, candidate, stable);
+            let null = MinEffect::new(1.25 * 1.5).unwrap();
+            for (wealth, ratio) in wealth.iter_mut().zip([1.5, 3.0, 10.0]) {
+                let log = super::super::log_e_bound(candidate, stable, null, ratio);
+                *wealth *= libm::exp(log);
+            }
+            most = most.max(wealth.iter().sum::<f64>() / 3.0);
+        }
+        let found = libm::exp(bound.log_most[1]);
+        assert!(
+            most > 100.0 && (found / most - 1.0).abs() < 1e-9,
+            "{found} for {most}"
+        );
+    }
+
     #[test]
     fn extremes_stay_finite() {
         let n = 1_000_000_000;

@@ -293,6 +293,22 @@ mod tests {
     }
 
     #[test]
+    fn equal_rates_are_no_evidence_whatever_the_share() {
+        for (candidate, stable) in [(1, 19), (1, 9), (1, 1), (9, 1)] {
+            let mut process = evidence(200);
+            for poll in 0..200 {
+                // The common level of errors triples for a while.
+                let bad = if (50..90).contains(&poll) { 3 } else { 1 };
+                process.step(
+                    arm(100 * candidate, bad * candidate),
+                    arm(100 * stable, bad * stable),
+                );
+            }
+            assert!(process.log_max() < 0.3, "{}", process.log_max());
+        }
+    }
+
+    #[test]
     fn more_bad_events_of_the_candidate_never_weaken_the_evidence() {
         let run = |bad: u64| {
             let mut process = evidence(50);
@@ -345,6 +361,8 @@ mod tests {
                 process.step(candidate, stable);
                 assert!(process.log_e().is_finite());
                 assert!(process.log_e() <= LARGEST_LOG);
+                let bets = process.bets.as_ref().unwrap();
+                assert!(bets.log_wealth.iter().all(|log| *log <= LARGEST_LOG));
                 assert!((0.0..=1.0).contains(&process.p_value()));
             }
             let saved = serde_json::to_string(&process).unwrap();

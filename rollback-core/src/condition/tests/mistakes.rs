@@ -224,6 +224,8 @@ fn a_trigger_that_can_never_fire_is_refused() {
             "no value of `p95`",
         ),
         ("errors == 5 && 5 < errors", "no value of `errors`"),
+        ("p95 > 2s && 1s > p95", "no value of `p95`"),
+        ("p95 >= 2s && p95 < 2s", "no value of `p95`"),
         ("errors > 1 || (p95 > 2s && p95 < 1s)", "no value of `p95`"),
     ] {
         let error = refused(source);
