@@ -13,10 +13,15 @@
 //! | [`memory`] | a journal and a release store that live as long as the process |
 //! | [`triggers`] | the rules that a policy names, as evidence of one watch |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
+//! | [`policy`] | what is watched, what must not be true, what follows |
+//! | [`ledger`] | the standing of each release |
+//! | [`engine`] | from what happened to what follows |
 
 pub mod condition;
+pub mod engine;
 pub mod entry;
 pub mod memory;
+pub mod ledger;
 pub mod model;
 pub mod policy;
 pub mod ports;

@@ -1,7 +1,9 @@
 //! What the driver is asked to do.
 
 use crate::{
-    model::{ChangeRequest, DeploymentId, Notice, NoticeKey, ReadRequest, ReleaseId},
+    model::{
+        ChangeRequest, DeploymentId, Notice, NoticeKey, ReadRequest, ReleaseId, Timestamp,
+    },
     ports::PermitRequest,
 };
 
@@ -11,8 +13,11 @@ use crate::{
 pub enum Effect {
     /// Send a change, unless it is too late for it; answer with `Input::Reported`.
     Apply(Box<ChangeRequest>),
-    /// Look at the platform; answer with `Input::Observed`.
-    Observe,
+    /// Look at the platform; answer with `Input::Observed` and the same `asked_at`.
+    Observe {
+        /// When the look was asked for.
+        asked_at: Timestamp,
+    },
     /// Read metrics; answer with one `Input::Readings` in the same order.
     Read(Reads),
     /// See whether a release could be deployed; answer with `Input::Checked`.
@@ -36,7 +41,7 @@ pub enum Effect {
         /// What.
         notice: Notice,
     },
-    /// For the host: a deployment came to rest.
+    /// For the host: a deployment ended or is held.
     Settled {
         /// Which.
         deployment: DeploymentId,

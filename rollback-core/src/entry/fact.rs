@@ -61,6 +61,8 @@ pub enum Fact {
         engine: Arc<str>,
         /// Which deployment it takes the place of.
         supersedes: Option<DeploymentId>,
+        /// Set when a person asked to leave the release that serves.
+        way_back: Option<WayBack>,
     },
     /// The pre-flight is done: from here to there.
     PlanMade {
@@ -68,8 +70,8 @@ pub enum Fact {
         deployment: DeploymentId,
         /// Rollout or rollback.
         kind: PlanKind,
-        /// The release that is returned to.
-        stable: ReleaseId,
+        /// The release that is returned to; none if there is none yet.
+        stable: Option<ReleaseId>,
         /// The steps, in order.
         steps: Vec<Step>,
     },
@@ -147,10 +149,26 @@ pub enum Fact {
         /// When silence is taken for a no.
         deadline: Timestamp,
     },
-    /// The fleet said yes.
-    PermitGranted {
+    /// The fleet answered, or its silence was taken for a no.
+    PermitAnswered {
         /// For which deployment.
         deployment: DeploymentId,
+        /// Why not; none is a yes.
+        denied: Option<Arc<str>>,
+    },
+    /// A person takes the candidate without further evidence.
+    Promoted {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Who.
+        by: Actor,
+    },
+    /// A person has the deployment watched by another policy.
+    PolicySwitched {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// By which.
+        policy: PolicyDigest,
     },
     /// It goes back.
     RollbackDecided {
@@ -251,6 +269,15 @@ pub enum LedgerReason {
     RolledBack,
     /// A person overrode the rejection.
     OverriddenBy(Actor),
+}
+
+/// A person's wish to return to an older release while nothing is being deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBack {
+    /// Where to; else the newest proven release that is not the one that serves.
+    pub to: Option<ReleaseId>,
+    /// Why, in the person's words.
+    pub reason: Arc<str>,
 }
 
 /// Which way a plan leads.

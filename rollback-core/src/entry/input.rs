@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{
         Accepted, Actor, Answer, ChangeError, ChangeId, DeploymentId, Epoch, NoticeKey,
-        Observation, PolicyDigest, ReleaseId, TriggerId,
+        Observation, PolicyDigest, ReleaseId, Timestamp, TriggerId,
     },
     policy::Policy,
     ports::{Delivered, NotifyError, PermitDecision},
@@ -50,8 +50,12 @@ pub enum Input {
         /// In the order they were asked.
         answers: Vec<Answer>,
     },
+    /// It may be worth looking at the platform; carries no fact.
+    Hinted,
     /// A look at the platform.
     Observed {
+        /// When it was asked for: a look that was overtaken by a later one is ignored.
+        asked_at: Timestamp,
         /// What was seen, or why nothing was.
         result: Result<Observation, ChangeError>,
     },
@@ -111,6 +115,7 @@ impl Input {
             Self::PolicyOffered { .. } => "policy_offered",
             Self::Command { .. } => "command",
             Self::Woke => "woke",
+            Self::Hinted => "hinted",
             Self::Readings { .. } => "readings",
             Self::Observed { .. } => "observed",
             Self::Checked { .. } => "checked",
@@ -138,7 +143,7 @@ impl Input {
     /// Whether it is kept even when nothing was decided on it.
     #[must_use]
     pub const fn is_recorded(&self) -> bool {
-        !matches!(self, Self::Woke)
+        !matches!(self, Self::Woke | Self::Hinted)
     }
 }
 

@@ -5,7 +5,7 @@ mod fact;
 mod input;
 
 pub use effect::{Effect, Reads};
-pub use fact::{Fact, LedgerReason, PlanKind, SentState, Standing, Step};
+pub use fact::{Fact, LedgerReason, PlanKind, SentState, Standing, Step, WayBack};
 pub use input::{ChangeReport, Command, Input};
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,312 @@
+//! What people ask for. A command is an edge: it is decided once, and either followed or refused.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{Engine, VERSION, plan, state::{Active, Stage}},
+    entry::{Command, Fact, LedgerReason, PlanKind, Standing, WayBack},
+    model::{
+        Actor, Cause, DeploymentId, HoldExit, HoldReason, Outcome, RefusedReason, ReleaseId,
+        Timestamp,
+    },
+    triggers,
+};
+
+impl Engine {
+    pub(super) fn decide_command(
+        &self,
+        at: Timestamp,
+        actor: &Actor,
+        reason: &Arc<str>,
+        command: &Command,
+    ) -> Vec<Fact> {
+        let refused = |release: Option<&ReleaseId>, reason| {
+            vec![Fact::Refused {
+                actor: actor.clone(),
+                release: release.cloned(),
+                reason,
+            }]
+        };
+        let not_now = |why: &str| {
+            refused(
+                None,
+                RefusedReason::NotNow {
+                    why: Arc::from(why),
+                },
+            )
+        };
+        let active = self.state.active.as_ref();
+        match (command, active) {
+            (
+                Command::Deploy {
+                    release,
+                    name,
+                    override_rejection,
+                },
+                _,
+            ) => match self.may_deploy(release, *override_rejection) {
+                Ok(()) => self.opening(at, actor, release, name, *override_rejection, None),
+                Err(reason) => refused(Some(release), reason),
+            },
+            (Command::RollBack { to }, None) => match self.way_back(to.as_ref()) {
+                Ok(serving) => {
+                    let name = Arc::from(self.state.ledger.name(&serving));
+                    let way_back = WayBack {
+                        to: to.clone(),
+                        reason: Arc::clone(reason),
+                    };
+                    self.opening(at, actor, &serving, &name, false, Some(way_back))
+                }
+                Err(reason) => refused(to.as_ref(), reason),
+            },
+            (_, None) => not_now("nothing is being deployed"),
+            (Command::Pause, Some(active)) => match &active.hold {
+                Some(hold) => not_now(&format!("it is held already: {}", hold.reason)),
+                None if active.stage == Stage::Preflight || active.rolls_back() => {
+                    not_now("only a rollout can be paused; a rollback goes on")
+                }
+                None => vec![Fact::Held {
+                    deployment: active.id.clone(),
+                    reason: HoldReason::Paused { by: actor.clone() },
+                    exits: vec![
+                        HoldExit::Resume,
+                        HoldExit::Promote,
+                        HoldExit::RollBack,
+                        HoldExit::Abort,
+                    ],
+                }],
+            },
+            (Command::Resume, Some(active)) => match &active.hold {
+                None => not_now("it is not held"),
+                Some(hold) if !hold.exits.contains(&HoldExit::Resume) => not_now(&format!(
+                    "this hold does not end by resuming: {}",
+                    hold.reason
+                )),
+                Some(_) => vec![Fact::Released {
+                    deployment: active.id.clone(),
+                    exit: HoldExit::Resume,
+                    by: Some(actor.clone()),
+                }],
+            },
+            (Command::Promote, Some(active)) => {
+                if active.stage != Stage::Planned(PlanKind::Rollout) {
+                    return not_now("only a rollout can be promoted");
+                }
+                if active.change.is_some() {
+                    return not_now("a change is under way; promote again in a moment");
+                }
+                vec![
+                    Fact::Promoted {
+                        deployment: active.id.clone(),
+                        by: actor.clone(),
+                    },
+                    Fact::PlanMade {
+                        deployment: active.id.clone(),
+                        kind: PlanKind::Rollout,
+                        stable: active.stable.clone(),
+                        steps: plan::promotion(&active.expected, &active.candidate),
+                    },
+                ]
+            }
+            (Command::Abort, Some(active)) => vec![Fact::Ended {
+                deployment: active.id.clone(),
+                outcome: match &active.rollback {
+                    Some(rollback) => Outcome::RollbackFailed {
+                        from: active.candidate.clone(),
+                        cause: rollback.cause.clone(),
+                        why: Arc::from(format!("given up by {actor}: {reason}")),
+                    },
+                    None => Outcome::Aborted {
+                        by: actor.clone(),
+                        reason: Arc::clone(reason),
+                    },
+                },
+            }],
+            (Command::RollBack { to }, Some(active)) => {
+                match self.target_for(active, to.as_ref()) {
+                    Ok(target) => vec![Fact::RollbackDecided {
+                        deployment: active.id.clone(),
+                        target,
+                        attempt: active
+                            .rollback
+                            .as_ref()
+                            .map_or(1, |rollback| rollback.attempt + 1),
+                        cause: Cause::Command {
+                            by: actor.clone(),
+                            reason: Arc::clone(reason),
+                        },
+                    }],
+                    Err(reason) => refused(to.as_ref(), reason),
+                }
+            }
+            (Command::AdoptPolicy, Some(active)) => match &self.state.adopted {
+                Some(digest) if active.stage != Stage::Preflight => vec![Fact::PolicySwitched {
+                    deployment: active.id.clone(),
+                    policy: digest.clone(),
+                }],
+                _ => not_now("the deployment has not begun; it takes the newest policy anyway"),
+            },
+        }
+    }
+
+    fn may_deploy(
+        &self,
+        release: &ReleaseId,
+        override_rejection: bool,
+    ) -> Result<(), RefusedReason> {
+        let Some(policy) = self.state.policy() else {
+            return Err(RefusedReason::NoPolicy);
+        };
+        if let Err(why) = triggers::build(policy, &self.config.host_triggers) {
+            return Err(RefusedReason::PreFlight {
+                why: Arc::from(why.to_string()),
+            });
+        }
+        if self.state.active.as_ref().is_some_and(Active::rolls_back) {
+            return Err(RefusedReason::RollingBack);
+        }
+        if self
+            .state
+            .active
+            .as_ref()
+            .is_some_and(|active| active.change.is_some())
+        {
+            return Err(RefusedReason::NotNow {
+                why: Arc::from("a change is under way; deploy again in a moment"),
+            });
+        }
+        if self.state.ledger.standing(release) == Standing::Rejected && !override_rejection {
+            return Err(RefusedReason::Rejected {
+                release: release.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The facts that open a deployment, ending the one that is under way.
+    fn opening(
+        &self,
+        at: Timestamp,
+        actor: &Actor,
+        release: &ReleaseId,
+        name: &Arc<str>,
+        override_rejection: bool,
+        way_back: Option<WayBack>,
+    ) -> Vec<Fact> {
+        let deployment = DeploymentId::structural(self.seq.next(), at);
+        let mut facts = Vec::new();
+        let supersedes = self.state.active.as_ref().map(|active| active.id.clone());
+        if let Some(old) = &supersedes {
+            facts.push(Fact::Ended {
+                deployment: old.clone(),
+                outcome: Outcome::Superseded {
+                    by: Some(deployment.clone()),
+                    why: Arc::from(format!("{name} was deployed")),
+                },
+            });
+        }
+        if override_rejection && self.state.ledger.standing(release) == Standing::Rejected {
+            facts.push(Fact::LedgerChanged {
+                release: release.clone(),
+                name: Arc::clone(name),
+                standing: Standing::Unknown,
+                because: LedgerReason::OverriddenBy(actor.clone()),
+            });
+        }
+        let (Some(policy), Some(rules)) = (&self.state.adopted, self.state.policy()) else {
+            return facts;
+        };
+        let triggers = triggers::build(rules, &self.config.host_triggers)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|armed| armed.trigger.id())
+            .collect();
+        facts.push(Fact::DeploymentOpened {
+            deployment,
+            candidate: release.clone(),
+            name: Arc::clone(name),
+            actor: actor.clone(),
+            policy: policy.clone(),
+            triggers,
+            engine: Arc::from(VERSION),
+            supersedes,
+            way_back,
+        });
+        facts
+    }
+
+    /// The release that a person leaves when nothing is being deployed.
+    fn way_back(&self, to: Option<&ReleaseId>) -> Result<ReleaseId, RefusedReason> {
+        if self.state.policy().is_none() {
+            return Err(RefusedReason::NoPolicy);
+        }
+        let serving = self
+            .state
+            .ledger
+            .stable()
+            .ok_or(RefusedReason::NoProvenRelease)?;
+        self.proven_target(serving, to)?;
+        Ok(serving.clone())
+    }
+
+    fn target_for(
+        &self,
+        active: &Active,
+        to: Option<&ReleaseId>,
+    ) -> Result<ReleaseId, RefusedReason> {
+        if active.stage == Stage::Preflight {
+            return Err(RefusedReason::NotNow {
+                why: Arc::from("nothing was changed yet; abort the deployment instead"),
+            });
+        }
+        let waits = matches!(
+            active.hold.as_ref().map(|hold| &hold.reason),
+            Some(
+                HoldReason::RollbackFailed { .. }
+                    | HoldReason::StepFailed { .. }
+                    | HoldReason::Contested { .. }
+                    | HoldReason::Faulted { .. }
+            )
+        );
+        if active.rolls_back() && !waits {
+            return Err(RefusedReason::RollingBack);
+        }
+        match to {
+            Some(_) => self.proven_target(&active.candidate, to),
+            None => self
+                .next_target(active)
+                .cloned()
+                .ok_or(RefusedReason::NoProvenRelease),
+        }
+    }
+
+    /// The check that no command can skip: the target is proven and is not what is left.
+    fn proven_target(
+        &self,
+        leaving: &ReleaseId,
+        to: Option<&ReleaseId>,
+    ) -> Result<ReleaseId, RefusedReason> {
+        let Some(to) = to else {
+            return self
+                .state
+                .ledger
+                .proven()
+                .find(|release| *release != leaving)
+                .cloned()
+                .ok_or(RefusedReason::NoProvenRelease);
+        };
+        if to == leaving {
+            return Err(RefusedReason::NotNow {
+                why: Arc::from(format!("{to} is the release that would be left")),
+            });
+        }
+        match self.state.ledger.standing(to) {
+            Standing::Proven => Ok(to.clone()),
+            standing => Err(RefusedReason::NotNow {
+                why: Arc::from(format!(
+                    "{to} is {standing}, and only a proven release can be returned to"
+                )),
+            }),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Somebody else changed the platform: another deployment, or the platform's own rollback.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{
+        Engine,
+        state::{Active, Stage},
+    },
+    entry::{Fact, Standing},
+    model::{Cause, HoldExit, HoldReason, Outcome, PlatformRollbackState, Timestamp, Wanted},
+};
+
+impl Engine {
+    pub(super) fn decide_foreign(&self, _at: Timestamp, active: &Active) -> Option<Fact> {
+        if active.stage == Stage::Preflight {
+            return None;
+        }
+        let seen = self.state.seen.as_ref()?;
+        let observation = &seen.observation;
+        if seen.asked_at < active.opened_at
+            || Self::is_expected(active, &observation.wanted, seen.asked_at)
+        {
+            return None;
+        }
+        if let Some(platform) = &observation.platform_rollback
+            && platform.from == active.candidate
+            && !active.rolls_back()
+            && self.state.ledger.standing(&platform.to) == Standing::Proven
+        {
+            return Some(Fact::RollbackDecided {
+                deployment: active.id.clone(),
+                target: platform.to.clone(),
+                attempt: 1,
+                cause: Cause::Platform {
+                    why: Arc::clone(&platform.why),
+                },
+            });
+        }
+        self.contested(active, &observation.wanted).or_else(|| {
+            Some(Fact::Ended {
+                deployment: active.id.clone(),
+                outcome: Outcome::Superseded {
+                    by: None,
+                    why: Arc::from(format!(
+                        "somebody else changed the platform: it wants {}, and this deployment left \
+                         it at {}",
+                        observation.wanted, active.expected
+                    )),
+                },
+            })
+        })
+    }
+
+    /// Somebody brings back what this deployment is leaving, or what was rejected before.
+    fn contested(&self, active: &Active, wanted: &Wanted) -> Option<Fact> {
+        let main = wanted.main()?;
+        let left = active.rolls_back() && *main == active.candidate;
+        let rejected = self.state.ledger.standing(main) == Standing::Rejected;
+        if !left && !rejected {
+            return None;
+        }
+        let reason = HoldReason::Contested {
+            release: main.clone(),
+        };
+        match &active.hold {
+            Some(hold) if hold.reason == reason => None,
+            _ => Some(Fact::Held {
+                deployment: active.id.clone(),
+                reason,
+                exits: vec![HoldExit::RollBack, HoldExit::Abort],
+            }),
+        }
+    }
+
+    /// The platform's own rollback is on its way: nothing of ours is sent meanwhile.
+    pub(super) fn platform_rolls_back(&self, active: &Active) -> bool {
+        self.state.seen.as_ref().is_some_and(|seen| {
+            seen.asked_at >= active.opened_at
+                && seen
+                    .observation
+                    .platform_rollback
+                    .as_ref()
+                    .is_some_and(|own| {
+                        own.state == PlatformRollbackState::Started && own.from == active.candidate
+                    })
+        })
+    }
+}

@@ -1,0 +1,368 @@
+//! Whether to go back, where to, and what stands in the way.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{Engine, plan, state::Active},
+    entry::{Fact, LedgerReason, PlanKind, Standing, Step},
+    model::{
+        Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome,
+        ReleaseId, Timestamp, TriggerId, Verdict,
+    },
+    ports::PermitRequest,
+};
+
+/// The rule that every deployment has: the platform says that the candidate failed, or a step is
+/// stuck past its deadline.
+pub(super) const DEPLOYMENT_FAILED: &str = "deployment_failed";
+
+impl Engine {
+    /// In a rollout: does anything call for a rollback, and may it be?
+    pub(super) fn decide_to_roll_back(&self, at: Timestamp, active: &Active) -> Option<Fact> {
+        if active.promoted_by.is_some() {
+            return None;
+        }
+        let Some(cause) = self.cause(at, active) else {
+            return self.withdraw_hold(active);
+        };
+        if let Some(elsewhere) = self.external_cause(at, active, &cause) {
+            return elsewhere;
+        }
+        let held = |reason: HoldReason, exits: &[HoldExit]| -> Option<Fact> {
+            let same = active
+                .hold
+                .as_ref()
+                .is_some_and(|hold| same_kind(&hold.reason, &reason));
+            (!same).then(|| Fact::Held {
+                deployment: active.id.clone(),
+                reason,
+                exits: exits.to_vec(),
+            })
+        };
+        let people = [HoldExit::RollBack, HoldExit::Promote, HoldExit::Abort];
+        let Some(target) = self.next_target(active) else {
+            let reason = HoldReason::NoTarget {
+                why: Arc::from(format!(
+                    "{cause}; the ledger has no other proven release than the candidate"
+                )),
+            };
+            return held(reason, &people);
+        };
+        if let Some((reason, exits)) = self.over_budget(at, active) {
+            return held(reason, exits);
+        }
+        if self.config.permits {
+            match &active.permit {
+                None => return Some(self.ask_for_permit(at, active, 1)),
+                Some(permit) if permit.granted => {}
+                Some(permit) => {
+                    if let Some(why) = &permit.denied {
+                        let waited = active.hold.as_ref().is_some_and(|hold| {
+                            at >= hold.since.after(active.policy.deadlines.permit)
+                        });
+                        if waited {
+                            return Some(self.ask_for_permit(at, active, permit.attempt + 1));
+                        }
+                        let reason = HoldReason::NotPermitted {
+                            why: Arc::clone(why),
+                        };
+                        let exits = [
+                            HoldExit::TimePasses,
+                            HoldExit::RollBack,
+                            HoldExit::Promote,
+                            HoldExit::Abort,
+                        ];
+                        return held(reason, &exits);
+                    }
+                    return (at >= permit.deadline).then(|| Fact::PermitAnswered {
+                        deployment: active.id.clone(),
+                        denied: Some(Arc::from("the fleet did not answer in time")),
+                    });
+                }
+            }
+        }
+        Some(Fact::RollbackDecided {
+            deployment: active.id.clone(),
+            target: target.clone(),
+            attempt: 1,
+            cause,
+        })
+    }
+
+    /// On the way back: the ledger, the plan, and what follows when a target did not work.
+    pub(super) fn decide_way_back(&self, at: Timestamp, active: &Active) -> Option<Fact> {
+        let rollback = active.rollback.as_ref()?;
+        if active.hold.is_some() {
+            return None;
+        }
+        if let Some(fact) = self.condemn(active, &rollback.cause) {
+            return Some(fact);
+        }
+        if let Some(why) = &rollback.failed {
+            let held = |reason| {
+                Some(Fact::Held {
+                    deployment: active.id.clone(),
+                    reason,
+                    exits: vec![HoldExit::Resume, HoldExit::RollBack, HoldExit::Abort],
+                })
+            };
+            let Some(next) = self.next_target(active) else {
+                return held(HoldReason::RollbackFailed {
+                    why: Arc::clone(why),
+                });
+            };
+            if let Some((HoldReason::BudgetExhausted { rollbacks }, _)) =
+                self.over_budget(at, active)
+            {
+                return held(HoldReason::RollbackFailed {
+                    why: Arc::from(format!(
+                        "{why}; {next} was not tried, since all {rollbacks} rollbacks of the \
+                         period are used up"
+                    )),
+                });
+            }
+            return Some(Fact::RollbackDecided {
+                deployment: active.id.clone(),
+                target: next.clone(),
+                attempt: rollback.attempt + 1,
+                cause: rollback.cause.clone(),
+            });
+        }
+        if !active.steps.is_empty() || active.change.is_some() || self.platform_rolls_back(active) {
+            return None;
+        }
+        Some(Fact::PlanMade {
+            deployment: active.id.clone(),
+            kind: PlanKind::Rollback,
+            stable: Some(rollback.target.clone()),
+            steps: plan::rollback(
+                &active.policy,
+                &active.expected,
+                self.state.seen_since(active.opened_at),
+                &rollback.target,
+            ),
+        })
+    }
+
+    /// The newest proven release that is neither the candidate nor was tried in vain.
+    pub(super) fn next_target(&self, active: &Active) -> Option<&ReleaseId> {
+        self.state.ledger.proven().find(|release| {
+            **release != active.candidate
+                && !active
+                    .rollback
+                    .as_ref()
+                    .is_some_and(|rollback| rollback.tried.contains(*release))
+        })
+    }
+
+    /// What calls for a rollback: the platform first, then the rules in the policy's order.
+    fn cause(&self, at: Timestamp, active: &Active) -> Option<Cause> {
+        if let Some(explanation) = self.deployment_failed(at, active) {
+            return Some(Cause::Trigger {
+                trigger: TriggerId::new(DEPLOYMENT_FAILED, 1),
+                explanation,
+            });
+        }
+        let watch = active.watch.as_ref()?;
+        watch
+            .rules
+            .iter()
+            .find(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
+            .map(|rule| Cause::Trigger {
+                trigger: rule.id.clone(),
+                explanation: rule.explain(at),
+            })
+    }
+
+    /// The candidate is as bad elsewhere: hold instead.
+    fn external_cause(
+        &self,
+        at: Timestamp,
+        active: &Active,
+        cause: &Cause,
+    ) -> Option<Option<Fact>> {
+        let Cause::Trigger { trigger, .. } = cause else {
+            return None;
+        };
+        let rule = active.watch.as_ref()?.find(trigger)?;
+        let why = rule.also_elsewhere(at)?;
+        if active.acknowledged.contains(&trigger.name) || active.hold.is_some() {
+            return Some(None);
+        }
+        Some(Some(Fact::Held {
+            deployment: active.id.clone(),
+            reason: HoldReason::ExternalCause {
+                trigger: trigger.clone(),
+                metric: None,
+                why,
+            },
+            exits: vec![
+                HoldExit::DataReturns,
+                HoldExit::Resume,
+                HoldExit::Promote,
+                HoldExit::RollBack,
+                HoldExit::Abort,
+            ],
+        }))
+    }
+
+    /// A hold that only a wanted rollback gave, when nothing wants it any more.
+    fn withdraw_hold(&self, active: &Active) -> Option<Fact> {
+        let hold = active.hold.as_ref()?;
+        matches!(
+            hold.reason,
+            HoldReason::Cooldown { .. }
+                | HoldReason::ExternalCause { .. }
+                | HoldReason::NotPermitted { .. }
+        )
+        .then(|| Fact::Released {
+            deployment: active.id.clone(),
+            exit: HoldExit::DataReturns,
+            by: None,
+        })
+    }
+
+    fn over_budget(
+        &self,
+        at: Timestamp,
+        active: &Active,
+    ) -> Option<(HoldReason, &'static [HoldExit])> {
+        let budget = active.policy.budget;
+        let within = self
+            .state
+            .rollbacks
+            .iter()
+            .filter(|decided| at.since(**decided) < budget.per)
+            .count();
+        if u32::try_from(within).unwrap_or(u32::MAX) >= budget.rollbacks {
+            return Some((
+                HoldReason::BudgetExhausted {
+                    rollbacks: budget.rollbacks,
+                },
+                &[HoldExit::RollBack, HoldExit::Promote, HoldExit::Abort],
+            ));
+        }
+        let until = self.state.rollbacks.back()?.after(budget.cooldown);
+        (at < until).then_some((
+            HoldReason::Cooldown { until },
+            &[
+                HoldExit::TimePasses,
+                HoldExit::DataReturns,
+                HoldExit::RollBack,
+                HoldExit::Promote,
+                HoldExit::Abort,
+            ] as &[HoldExit],
+        ))
+    }
+
+    fn ask_for_permit(&self, at: Timestamp, active: &Active, attempt: u32) -> Fact {
+        Fact::PermitRequested {
+            request: PermitRequest {
+                service: self.config.service.clone(),
+                deployment: active.id.clone(),
+                attempt,
+            },
+            deadline: at.after(active.policy.deadlines.permit),
+        }
+    }
+
+    /// The candidate's standing follows from why it was left.
+    fn condemn(&self, active: &Active, cause: &Cause) -> Option<Fact> {
+        let (standing, because) = match cause {
+            Cause::Trigger { trigger, .. } => {
+                (Standing::Rejected, LedgerReason::Failed(trigger.clone()))
+            }
+            Cause::Command { .. } | Cause::Platform { .. } => {
+                (Standing::Withdrawn, LedgerReason::RolledBack)
+            }
+        };
+        (self.state.ledger.standing(&active.candidate) != standing).then(|| Fact::LedgerChanged {
+            release: active.candidate.clone(),
+            name: Arc::clone(&active.name),
+            standing,
+            because,
+        })
+    }
+
+    /// The platform's evidence against the candidate, as numbers.
+    fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Explanation> {
+        let name = &active.name;
+        let explain = |rule: &str, value: Figure, threshold: Figure, sentence: String| {
+            Some(Explanation {
+                rule: rule.to_owned(),
+                queries: vec!["the platform's own word".to_owned()],
+                would_pass: Some(format!("{} below {}", threshold.name, threshold.value)),
+                figures: vec![value],
+                threshold: Some(threshold),
+                sentence,
+                ..Explanation::default()
+            })
+        };
+        let crashes = active.crashes.count();
+        let limit = active.policy.crash_limit;
+        if crashes >= limit {
+            return explain(
+                "candidate instances that end by themselves",
+                Figure::new("crashes", f64::from(crashes), ""),
+                Figure::new("crash_limit", f64::from(limit), ""),
+                format!("{name} crashed {crashes} times (limit {limit})"),
+            );
+        }
+        if let Some(arm) = self
+            .state
+            .seen_since(active.opened_at)
+            .and_then(|seen| seen.arm(&active.candidate))
+            && let ArmState::Failing { why } = &arm.state
+        {
+            return explain(
+                "the platform gives the candidate up",
+                Figure::new("failing", 1.0, ""),
+                Figure::new("failing", 1.0, ""),
+                format!("{name} cannot run: {why}"),
+            );
+        }
+        let step = active.step.as_ref()?;
+        let word = active.steps.get(active.index).map(Step::word)?;
+        let guilty = !active.baked && word != "retire";
+        if let (Some(why), true) = (&step.refused, guilty) {
+            return explain(
+                "the platform refuses a step",
+                Figure::new("refused", 1.0, ""),
+                Figure::new("refused", 1.0, ""),
+                format!("the platform refused to {word} {name}: {why}"),
+            );
+        }
+        let waits_for_platform = matches!(word, "converge" | "check" | "weights")
+            || (word == "bake" && step.good_since.is_none());
+        if guilty && at >= step.deadline && waits_for_platform {
+            let allowed = step.deadline.since(step.entered).as_secs_f64();
+            let taken = at.since(step.entered).as_secs_f64();
+            return explain(
+                "a step must not take longer than its deadline",
+                Figure::new("taken", taken, "s"),
+                Figure::new("deadline", allowed, "s"),
+                format!("{name} was not ready: step `{word}` took longer than {allowed} s"),
+            );
+        }
+        None
+    }
+
+    /// The end of a plan.
+    pub(super) fn outcome_of(active: &Active) -> Outcome {
+        match &active.rollback {
+            Some(rollback) => Outcome::RolledBack {
+                from: active.candidate.clone(),
+                to: rollback.target.clone(),
+                cause: rollback.cause.clone(),
+            },
+            None => Outcome::Promoted {
+                release: active.candidate.clone(),
+            },
+        }
+    }
+}
+
+/// The same reason, whatever its words and numbers.
+pub(super) fn same_kind(one: &HoldReason, other: &HoldReason) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
+}

@@ -1,0 +1,309 @@
+//! The steps of a plan: entered, asked of the platform, waited for, done or stuck.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    engine::{
+        Engine,
+        state::{Active, RunningStep, Stage},
+    },
+    entry::{Fact, LedgerReason, Standing, Step},
+    model::{
+        Change, ChangeId, Expectation, HoldExit, HoldReason, ReleaseId, Timestamp, Verdict, Weight,
+    },
+    policy::OnInconclusive,
+};
+
+impl Engine {
+    pub(super) fn decide_step(&self, at: Timestamp, active: &Active) -> Option<Fact> {
+        if active.stage == Stage::Preflight || active.hold.is_some() || active.steps.is_empty() {
+            return None;
+        }
+        if let Some(fact) = self.prove(active) {
+            return Some(fact);
+        }
+        let Some(step) = active.steps.get(active.index) else {
+            return Some(Fact::Ended {
+                deployment: active.id.clone(),
+                outcome: Self::outcome_of(active),
+            });
+        };
+        let Some(running) = &active.step else {
+            // A change that is still under way belongs to a step that was left: it is resolved first.
+            return active.change.is_none().then(|| Fact::StepEntered {
+                deployment: active.id.clone(),
+                number: active.number + 1,
+                index: u16::try_from(active.index).unwrap_or(u16::MAX),
+                deadline: at.after(allowed(active, step)),
+            });
+        };
+        match step {
+            Step::Check { hold_for } => {
+                let good = running.good_since?;
+                (at >= good.after(*hold_for)).then(|| done(active, running))
+            }
+            Step::Bake { length } => self.decide_bake(at, active, running, *length),
+            Step::Verify { hold_for } => self.decide_verify(at, active, running, *hold_for),
+            Step::Converge { .. } | Step::Weights { .. } | Step::Retire { .. } => {
+                let change = step.change()?;
+                self.decide_change(at, active, running, &change)
+            }
+        }
+    }
+
+    /// A candidate that went through its bake, or that a person took, is proven.
+    fn prove(&self, active: &Active) -> Option<Fact> {
+        if active.rollback.is_some()
+            || self.state.ledger.standing(&active.candidate) == Standing::Proven
+        {
+            return None;
+        }
+        let because = if active.baked {
+            LedgerReason::Baked
+        } else {
+            let by = active.promoted_by.as_ref()?;
+            if active.index < active.steps.len() {
+                return None;
+            }
+            LedgerReason::PromotedBy(by.clone())
+        };
+        Some(Fact::LedgerChanged {
+            release: active.candidate.clone(),
+            name: Arc::clone(&active.name),
+            standing: Standing::Proven,
+            because,
+        })
+    }
+
+    fn decide_change(
+        &self,
+        at: Timestamp,
+        active: &Active,
+        running: &RunningStep,
+        change: &Change,
+    ) -> Option<Fact> {
+        if active.change.is_some() {
+            return None;
+        }
+        let is_wanted = change.applied_to(&active.expected) == active.expected;
+        if is_wanted && self.is_in(active, change) {
+            return Some(done(active, running));
+        }
+        if let Some(why) = &running.refused {
+            return self.step_failed(active, &format!("the platform refused: {why}"));
+        }
+        if at >= running.deadline {
+            let allowed = running.deadline.since(running.entered);
+            let text = crate::model::duration_text(allowed);
+            return self.step_failed(active, &format!("`{change}` was not done within {text}"));
+        }
+        if is_wanted || at < running.retry_at || self.platform_rolls_back(active) {
+            return None;
+        }
+        let seen = self.state.seen_since(active.look_after)?;
+        if seen.wanted != active.expected {
+            return None;
+        }
+        Some(Fact::ChangeIntended {
+            id: ChangeId {
+                deployment: active.id.clone(),
+                step: running.number,
+                attempt: running.attempts + 1,
+            },
+            change: change.clone(),
+            expect: Expectation {
+                wanted: active.expected.clone(),
+                etag: seen.etag.clone(),
+            },
+            not_after: at.after(active.policy.deadlines.apply / 2),
+        })
+    }
+
+    /// Whether the newest look shows that a wanted change is in.
+    fn is_in(&self, active: &Active, change: &Change) -> bool {
+        let Some(seen) = self.state.seen_since(active.look_after) else {
+            return false;
+        };
+        if seen.wanted != active.expected {
+            return false;
+        }
+        match change {
+            Change::Converge { release, .. } => seen.is_ready(release),
+            Change::Weights { shares } => {
+                let named = |release: &ReleaseId| shares.iter().any(|share| share.release == *release);
+                shares
+                    .iter()
+                    .all(|share| seen.weight(&share.release) == share.weight)
+                    && seen
+                        .arms
+                        .iter()
+                        .all(|arm| named(&arm.release) || arm.weight == Weight::NONE)
+            }
+            Change::Retire { release } => seen
+                .arm(release)
+                .is_none_or(|arm| arm.state == crate::model::ArmState::Gone),
+            Change::CancelPlatformRollout => true,
+        }
+    }
+
+    /// A step that asks for a change did not work. In a rollout that is the candidate's failure,
+    /// and decided elsewhere, as long as it can be.
+    fn step_failed(&self, active: &Active, why: &str) -> Option<Fact> {
+        let retires = matches!(active.steps.get(active.index), Some(Step::Retire { .. }));
+        let held = |why: String| {
+            Some(Fact::Held {
+                deployment: active.id.clone(),
+                reason: HoldReason::StepFailed {
+                    why: Arc::from(why),
+                },
+                exits: vec![HoldExit::Resume, HoldExit::RollBack, HoldExit::Abort],
+            })
+        };
+        match &active.rollback {
+            Some(_) if retires => held(format!("the service is restored and verified; {why}")),
+            Some(rollback) => Some(Fact::RollbackAttemptFailed {
+                deployment: active.id.clone(),
+                target: rollback.target.clone(),
+                why: Arc::from(why),
+            }),
+            None if active.baked || active.promoted_by.is_some() => held(why.to_owned()),
+            None if retires => held(why.to_owned()),
+            None => None,
+        }
+    }
+
+    fn decide_bake(
+        &self,
+        at: Timestamp,
+        active: &Active,
+        running: &RunningStep,
+        length: Duration,
+    ) -> Option<Fact> {
+        if at < running.entered.after(length) {
+            return None;
+        }
+        running.good_since?;
+        let watch = active.watch.as_ref()?;
+        let required: Vec<_> = watch
+            .rules
+            .iter()
+            .filter(|rule| rule.required && !active.acknowledged.contains(&rule.id.name))
+            .collect();
+        let undecided = required
+            .iter()
+            .find(|rule| matches!(rule.verdict, Verdict::Inconclusive(_)));
+        let others_pass = required
+            .iter()
+            .filter(|rule| !matches!(rule.verdict, Verdict::Inconclusive(_)))
+            .all(|rule| rule.verdict == Verdict::Pass);
+        let any_passes = required.iter().any(|rule| rule.verdict == Verdict::Pass);
+        if !others_pass {
+            return None;
+        }
+        if let Some(rule) = undecided {
+            let one_arm_passes = any_passes
+                && required.iter().all(|rule| {
+                    rule.two_arm || rule.verdict == Verdict::Pass
+                });
+            if active.policy.on_inconclusive == OnInconclusive::Hold || !one_arm_passes {
+                let Verdict::Inconclusive(why) = &rule.verdict else {
+                    return None;
+                };
+                return Some(Fact::Held {
+                    deployment: active.id.clone(),
+                    reason: HoldReason::Inconclusive {
+                        trigger: rule.id.clone(),
+                        why: Arc::clone(why),
+                    },
+                    exits: vec![
+                        HoldExit::DataReturns,
+                        HoldExit::Resume,
+                        HoldExit::Promote,
+                        HoldExit::RollBack,
+                        HoldExit::Abort,
+                    ],
+                });
+            }
+        }
+        // A bake never passes on nothing, unless a person said which rules to leave out.
+        (any_passes || (required.is_empty() && !active.acknowledged.is_empty()))
+            .then(|| done(active, running))
+    }
+
+    fn decide_verify(
+        &self,
+        at: Timestamp,
+        active: &Active,
+        running: &RunningStep,
+        hold_for: Duration,
+    ) -> Option<Fact> {
+        let watch = active.watch.as_ref()?;
+        let good = running
+            .good_since
+            .zip(watch.good_since())
+            .map(|(platform, rules)| platform.max(rules));
+        if good.is_some_and(|since| at >= since.after(hold_for)) {
+            return Some(done(active, running));
+        }
+        if at < running.deadline {
+            return None;
+        }
+        let rollback = active.rollback.as_ref()?;
+        let failed = |why: String| {
+            Some(Fact::RollbackAttemptFailed {
+                deployment: active.id.clone(),
+                target: rollback.target.clone(),
+                why: Arc::from(why),
+            })
+        };
+        if let Some(rule) = watch
+            .rules
+            .iter()
+            .find(|rule| rule.required && rule.verdict == Verdict::Fail)
+        {
+            return failed(format!(
+                "{} is no better: {}",
+                rollback.target,
+                rule.explain(at).sentence
+            ));
+        }
+        if let (Some(_), Some(rule)) = (running.good_since, watch.blind()) {
+            return Some(Fact::Held {
+                deployment: active.id.clone(),
+                reason: HoldReason::Blind {
+                    trigger: rule.id.clone(),
+                    why: Arc::from(format!(
+                        "the rollback is done, and cannot be verified: {}",
+                        rule.verdict
+                    )),
+                },
+                exits: vec![HoldExit::DataReturns, HoldExit::Resume, HoldExit::Abort],
+            });
+        }
+        failed(format!(
+            "{} was not good for {} without a break",
+            rollback.target,
+            crate::model::duration_text(hold_for)
+        ))
+    }
+}
+
+fn done(active: &Active, running: &RunningStep) -> Fact {
+    Fact::StepDone {
+        deployment: active.id.clone(),
+        number: running.number,
+    }
+}
+
+/// How long a step may take.
+fn allowed(active: &Active, step: &Step) -> Duration {
+    let deadlines = active.policy.deadlines;
+    match step {
+        Step::Converge { .. } => deadlines.converge,
+        Step::Check { hold_for } => deadlines.converge + *hold_for,
+        Step::Weights { .. } => deadlines.shift,
+        Step::Bake { length } => *length + active.policy.blindness.budget + deadlines.converge,
+        Step::Verify { hold_for } => active.policy.verify.within.max(*hold_for),
+        Step::Retire { .. } => deadlines.retire,
+    }
+}

@@ -1,0 +1,211 @@
+//! Inputs into the state: what was seen, read and answered, before anything is decided on it.
+
+use std::time::Duration;
+
+use super::{
+    Engine,
+    state::{Active, PendingNotice, Seen, Stage},
+};
+use crate::{
+    entry::{Input, Step},
+    model::{Answer, ArmState, InstanceState, MetricId, Observation, Reading, Sample, Timestamp},
+    ports::NotifyError,
+};
+
+impl Engine {
+    pub(super) fn fold(&mut self, at: Timestamp, input: &Input) {
+        match input {
+            Input::Started { epoch, .. } => {
+                self.epoch = *epoch;
+                self.in_flight = super::InFlight::default();
+                for notice in self.state.notices.values_mut() {
+                    notice.next_at = notice.next_at.min(at);
+                }
+                if let Some(active) = &mut self.state.active {
+                    active.look_after = at;
+                }
+            }
+            Input::PolicyOffered { digest, policy } => {
+                self.state
+                    .policies
+                    .insert(digest.clone(), std::sync::Arc::clone(policy));
+            }
+            Input::Hinted => self.in_flight.hinted = true,
+            Input::Readings { answers } => {
+                self.in_flight.read = None;
+                self.fold_readings(at, answers);
+            }
+            Input::Observed { asked_at, result } => {
+                if self.in_flight.observe == Some(*asked_at) {
+                    self.in_flight.observe = None;
+                }
+                if let Ok(observation) = result {
+                    self.fold_observation(at, *asked_at, observation);
+                }
+            }
+            Input::Checked { release, result } => {
+                self.in_flight.check = None;
+                if let Some(active) = &mut self.state.active
+                    && active.candidate == *release
+                {
+                    active.candidate_check = Some(result.clone());
+                }
+            }
+            Input::Reported(report) => {
+                if self.in_flight.apply.as_ref() == Some(&report.id) {
+                    self.in_flight.apply = None;
+                }
+            }
+            Input::Permit { .. } => self.in_flight.permit = None,
+            Input::LastWords { release, lines } => {
+                if let Some(active) = &mut self.state.active
+                    && active.candidate == *release
+                {
+                    active.last_words = Some(lines.clone());
+                }
+            }
+            Input::Notified { key, result } => {
+                self.in_flight.notices.remove(key);
+                match result {
+                    Ok(_) => {
+                        self.state.notices.remove(key);
+                    }
+                    Err(error) => {
+                        if let Some(notice) = self.state.notices.get_mut(key) {
+                            notice.postpone(at, error);
+                        }
+                    }
+                }
+            }
+            Input::TriggerFaulted { trigger } => {
+                if let Some(active) = &mut self.state.active
+                    && let Some(watch) = &mut active.watch
+                    && let Some(rule) = watch.find_mut(trigger)
+                {
+                    rule.fault();
+                }
+            }
+            Input::Command { .. } | Input::Woke | Input::Faulted { .. } => {}
+        }
+    }
+
+    fn fold_readings(&mut self, at: Timestamp, answers: &[Answer]) {
+        let Some(active) = &mut self.state.active else {
+            return;
+        };
+        let policy = std::sync::Arc::clone(&active.policy);
+        let stale_after = stale_after(active);
+        if active.stage == Stage::Preflight {
+            active.baseline.get_or_insert_with(Vec::new);
+        }
+        if let (Stage::Preflight, Some(baseline)) = (active.stage, &mut active.baseline) {
+            baseline.extend(answers.iter().filter_map(before_the_deployment));
+        }
+        let sums = active
+            .intake
+            .take(&policy, answers, at, stale_after, active.opened_at);
+        if let Some(watch) = &mut active.watch {
+            watch.observe(at, sums);
+        }
+    }
+
+    fn fold_observation(&mut self, at: Timestamp, asked_at: Timestamp, observation: &Observation) {
+        if self
+            .state
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.asked_at >= asked_at)
+        {
+            return;
+        }
+        if let Some(active) = &mut self.state.active {
+            active.count_crashes(observation);
+            active.see(at, observation);
+        }
+        self.state.seen = Some(Seen {
+            asked_at,
+            observation: observation.clone(),
+        });
+    }
+}
+
+impl Active {
+    /// Ends of candidate instances: restarts, and an end that was not followed by one.
+    fn count_crashes(&mut self, observation: &Observation) {
+        let Some(arm) = observation.arm(&self.candidate) else {
+            return;
+        };
+        let seen = arm
+            .instances
+            .iter()
+            .map(|instance| {
+                let ended = matches!(instance.state, InstanceState::Exited { .. });
+                instance.restarts.saturating_add(u32::from(ended))
+            })
+            .fold(0, u32::saturating_add);
+        if self.stage == Stage::Preflight {
+            self.crashes.before = seen;
+        }
+        self.crashes.now = self.crashes.now.max(seen);
+    }
+
+    /// Since when the platform shows what the running step waits for.
+    fn see(&mut self, at: Timestamp, observation: &Observation) {
+        let Some(release) = self.steps.get(self.index).and_then(|step| match step {
+            Step::Check { .. } | Step::Bake { .. } => Some(&self.candidate),
+            Step::Verify { .. } => self.stable.as_ref(),
+            _ => None,
+        }) else {
+            return;
+        };
+        let carries_all = || observation.weight(release) == crate::model::Weight::ALL;
+        let good = observation
+            .arm(release)
+            .is_some_and(|arm| arm.state == ArmState::Ready)
+            && (self.rollback.is_none() || carries_all());
+        if let Some(step) = &mut self.step {
+            step.good_since = if good {
+                step.good_since.or(Some(at))
+            } else {
+                None
+            };
+        }
+    }
+}
+
+impl PendingNotice {
+    fn postpone(&mut self, at: Timestamp, error: &NotifyError) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.next_at = match error {
+            NotifyError::Temporary {
+                retry_after_ms: Some(millis),
+                ..
+            } => at.after(Duration::from_millis(*millis)),
+            _ => at.after(back_off(self.attempts)),
+        };
+    }
+}
+
+/// 1, 2, 4 … seconds, at most a minute.
+pub(super) fn back_off(attempts: u32) -> Duration {
+    Duration::from_secs(1_u64 << attempts.saturating_sub(1).min(6)).min(Duration::from_mins(1))
+}
+
+/// A reading whose window ended longer ago than this is not fresh.
+pub(super) fn stale_after(active: &Active) -> Duration {
+    active.policy.poll.saturating_mul(3) + Duration::from_secs(5)
+}
+
+/// What a metric read before anything was changed. A running total stands for its whole life.
+fn before_the_deployment(answer: &Answer) -> Option<(MetricId, Reading)> {
+    let reading = answer.result.as_ref().ok()?;
+    let mut reading = reading.clone();
+    if let Sample::Cumulative { since, bad, total } = reading.sample {
+        reading.window.from = since.min(reading.window.to);
+        reading.sample = Sample::Counts {
+            bad,
+            total: total.max(bad),
+        };
+    }
+    Some((answer.metric.clone(), reading))
+}

@@ -1,0 +1,136 @@
+//! Facts as people are told of them: one notice per transition.
+
+use super::{apply::is_success, state::State};
+use crate::{
+    entry::Fact,
+    model::{Action, Notice, Outcome, ServiceId, Severity, Timestamp, Verdict},
+};
+
+/// How many notices a fact gives: none or one.
+pub(super) fn told_by(fact: &Fact) -> u16 {
+    u16::from(is_told(fact))
+}
+
+fn is_told(fact: &Fact) -> bool {
+    match fact {
+        Fact::DeploymentOpened { .. }
+        | Fact::Refused { .. }
+        | Fact::Held { .. }
+        | Fact::Released { .. }
+        | Fact::RollbackDecided { .. }
+        | Fact::RollbackAttemptFailed { .. }
+        | Fact::Ended { .. } => true,
+        Fact::VerdictChanged {
+            verdict, action, ..
+        } => *verdict == Verdict::Fail && *action == Action::Notify,
+        _ => false,
+    }
+}
+
+/// What is told of a fact, before it is applied.
+pub(super) fn notice(
+    at: Timestamp,
+    service: &ServiceId,
+    state: &State,
+    fact: &Fact,
+) -> Option<Notice> {
+    if !is_told(fact) {
+        return None;
+    }
+    let name = |release: &crate::model::ReleaseId| match &state.active {
+        Some(active) if active.candidate == *release => active.name.to_string(),
+        _ => state.ledger.name(release).to_owned(),
+    };
+    let candidate = || {
+        state
+            .active
+            .as_ref()
+            .map_or_else(String::new, |active| active.name.to_string())
+    };
+    let (severity, subject, body) = match fact {
+        Fact::DeploymentOpened {
+            name: release,
+            actor,
+            ..
+        } => (
+            Severity::Info,
+            format!("{service}: deploying {release}"),
+            format!("asked for by {actor}"),
+        ),
+        Fact::Refused { actor, reason, .. } => (
+            Severity::Warning,
+            format!("{service}: refused a request of {actor}"),
+            reason.to_string(),
+        ),
+        Fact::Held { reason, exits, .. } => {
+            let exits: Vec<String> = exits.iter().map(ToString::to_string).collect();
+            (
+                Severity::Page,
+                format!("{service}: {} is held", candidate()),
+                format!("{reason}; it goes on by: {}", exits.join(", ")),
+            )
+        }
+        Fact::Released { exit, by, .. } => (
+            Severity::Info,
+            format!("{service}: {} goes on", candidate()),
+            match by {
+                Some(actor) => format!("{exit}, by {actor}"),
+                None => exit.to_string(),
+            },
+        ),
+        Fact::RollbackDecided { target, cause, .. } => (
+            Severity::Warning,
+            format!(
+                "{service}: rolling back from {} to {}",
+                candidate(),
+                name(target)
+            ),
+            cause.to_string(),
+        ),
+        Fact::RollbackAttemptFailed { target, why, .. } => (
+            Severity::Page,
+            format!("{service}: returning to {} did not work", name(target)),
+            why.to_string(),
+        ),
+        Fact::Ended { outcome, .. } => {
+            let severity = match outcome {
+                Outcome::RollbackFailed { .. } => Severity::Page,
+                outcome if is_success(outcome) => Severity::Info,
+                _ => Severity::Warning,
+            };
+            let text = match outcome {
+                Outcome::Promoted { release } => format!("{} is promoted", name(release)),
+                Outcome::RolledBack { from, to, .. } => {
+                    format!("{} is rolled back, {} serves and is verified", name(from), name(to))
+                }
+                other => other.to_string(),
+            };
+            (severity, format!("{service}: {text}"), outcome.to_string())
+        }
+        Fact::VerdictChanged {
+            trigger,
+            explanation,
+            ..
+        } => (
+            Severity::Warning,
+            format!("{service}: {} failed on {}", trigger.name, candidate()),
+            explanation
+                .as_ref()
+                .map_or_else(String::new, |explanation| explanation.sentence.clone()),
+        ),
+        _ => return None,
+    };
+    let deployment = match fact {
+        Fact::DeploymentOpened { deployment, .. } | Fact::Ended { deployment, .. } => {
+            Some(deployment.clone())
+        }
+        _ => state.active.as_ref().map(|active| active.id.clone()),
+    };
+    Some(Notice {
+        at,
+        severity,
+        deployment,
+        subject,
+        body,
+    })
+}

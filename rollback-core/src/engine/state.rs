@@ -1,0 +1,205 @@
+//! What an engine remembers: the fold of every input and fact so far.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{intake::Intake, watch::Watch};
+use crate::{
+    entry::{PlanKind, Step, WayBack},
+    ledger::Ledger,
+    model::{
+        Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold,
+        MetricId, Notice, NoticeKey, Observation, Outcome, PolicyDigest, Reading, ReleaseId,
+        Timestamp, Wanted,
+    },
+    policy::Policy,
+    triggers::PolicyTrigger,
+};
+
+/// How many outcomes of past deployments are remembered beside the journal.
+const OUTCOMES: usize = 32;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Every policy that was offered, by its digest.
+    pub(super) policies: BTreeMap<PolicyDigest, Arc<Policy>>,
+    /// The policy of the deployments to come.
+    pub(super) adopted: Option<PolicyDigest>,
+    pub(super) ledger: Ledger,
+    /// When rollbacks were decided, failed ones included, oldest first.
+    pub(super) rollbacks: VecDeque<Timestamp>,
+    pub(super) active: Option<Active>,
+    pub(super) outcomes: VecDeque<(DeploymentId, Outcome)>,
+    pub(super) seen: Option<Seen>,
+    pub(super) notices: BTreeMap<NoticeKey, PendingNotice>,
+}
+
+impl State {
+    pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policies.get(self.adopted.as_ref()?)
+    }
+
+    pub(super) fn keep_outcome(&mut self, deployment: DeploymentId, outcome: Outcome) {
+        if self.outcomes.len() == OUTCOMES {
+            self.outcomes.pop_front();
+        }
+        self.outcomes.push_back((deployment, outcome));
+    }
+
+    /// The newest look, if it was asked for at `from` or later.
+    pub(super) fn seen_since(&self, from: Timestamp) -> Option<&Observation> {
+        self.seen
+            .as_ref()
+            .filter(|seen| seen.asked_at >= from)
+            .map(|seen| &seen.observation)
+    }
+}
+
+/// The newest look at the platform.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) asked_at: Timestamp,
+    pub(super) observation: Observation,
+}
+
+/// A notice that was not delivered yet.
+#[derive(Debug)]
+pub(super) struct PendingNotice {
+    pub(super) notice: Notice,
+    pub(super) attempts: u32,
+    pub(super) next_at: Timestamp,
+}
+
+/// The deployment that is under way.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) id: DeploymentId,
+    pub(super) candidate: ReleaseId,
+    pub(super) name: Arc<str>,
+    pub(super) actor: Actor,
+    pub(super) way_back: Option<WayBack>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) rules: Vec<PolicyTrigger>,
+    pub(super) opened_at: Timestamp,
+    /// The release that is returned to; set when the plan is made.
+    pub(super) stable: Option<ReleaseId>,
+    pub(super) stage: Stage,
+    /// What the platform wants by all we know.
+    pub(super) expected: Wanted,
+    /// What it wanted before the last accepted change, and when that was accepted: an eventually
+    /// consistent platform may show it for a while.
+    pub(super) before: Option<(Wanted, Timestamp)>,
+    /// Nothing is intended before a look that was asked for at this time or later.
+    pub(super) look_after: Timestamp,
+    pub(super) steps: Vec<Step>,
+    pub(super) index: usize,
+    pub(super) number: u32,
+    pub(super) step: Option<RunningStep>,
+    pub(super) change: Option<PendingChange>,
+    pub(super) hold: Option<Hold>,
+    /// Rules whose hold a person ended: they do not hold this deployment again.
+    pub(super) acknowledged: BTreeSet<Arc<str>>,
+    pub(super) intake: Intake,
+    pub(super) watch: Option<Watch>,
+    pub(super) rollback: Option<Rollback>,
+    pub(super) permit: Option<Permit>,
+    pub(super) candidate_check: Option<Result<(), ChangeError>>,
+    pub(super) baseline: Option<Vec<(MetricId, Reading)>>,
+    pub(super) crashes: Crashes,
+    pub(super) promoted_by: Option<Actor>,
+    pub(super) baked: bool,
+    pub(super) last_words: Option<Vec<String>>,
+}
+
+/// How far a deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Looking before anything is changed.
+    Preflight,
+    /// Following a plan.
+    Planned(PlanKind),
+}
+
+/// The step of the plan that runs.
+#[derive(Debug)]
+pub(super) struct RunningStep {
+    pub(super) number: u32,
+    pub(super) entered: Timestamp,
+    pub(super) deadline: Timestamp,
+    pub(super) attempts: u32,
+    /// No further attempt before.
+    pub(super) retry_at: Timestamp,
+    /// The platform will not do what the step asks for.
+    pub(super) refused: Option<Arc<str>>,
+    /// Since when the platform shows what the step waits for, without a break.
+    pub(super) good_since: Option<Timestamp>,
+}
+
+/// A change whose sending is not known to have ended.
+#[derive(Debug, Clone)]
+pub(super) struct PendingChange {
+    pub(super) id: ChangeId,
+    pub(super) change: Change,
+    pub(super) expect: Expectation,
+    pub(super) not_after: Timestamp,
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// It may have been taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    pub(super) since: Timestamp,
+    pub(super) settles: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+/// The way back.
+#[derive(Debug, Clone)]
+pub(super) struct Rollback {
+    pub(super) cause: Cause,
+    pub(super) target: ReleaseId,
+    pub(super) attempt: u32,
+    /// Targets that did not work.
+    pub(super) tried: BTreeSet<ReleaseId>,
+    pub(super) failed: Option<Arc<str>>,
+}
+
+/// What the fleet was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Permit {
+    pub(super) attempt: u32,
+    pub(super) deadline: Timestamp,
+    pub(super) granted: bool,
+    pub(super) denied: Option<Arc<str>>,
+}
+
+/// Ends of candidate instances that nobody asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Crashes {
+    /// Seen before this deployment.
+    pub(super) before: u32,
+    pub(super) now: u32,
+}
+
+impl Crashes {
+    pub(super) const fn count(self) -> u32 {
+        self.now.saturating_sub(self.before)
+    }
+}
+
+/// What was asked of the world and not answered yet. Lost with the process, on purpose: after a
+/// crash everything harmless is simply asked again.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    pub(super) observe: Option<Timestamp>,
+    pub(super) hinted: bool,
+    pub(super) read: Option<Timestamp>,
+    pub(super) last_read: Option<Timestamp>,
+    pub(super) check: Option<Timestamp>,
+    pub(super) permit: Option<(u32, Timestamp)>,
+    pub(super) apply: Option<ChangeId>,
+    pub(super) words: Option<Timestamp>,
+    pub(super) notices: BTreeMap<NoticeKey, Timestamp>,
+}

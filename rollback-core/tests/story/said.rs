@@ -1,0 +1,126 @@
+//! Facts and effects in the words of a story.
+
+use rollback_core::{
+    entry::{Effect, Fact, SentState, Step},
+    model::{Cause, duration_text},
+};
+
+pub fn fact(fact: &Fact) -> String {
+    match fact {
+        Fact::PolicyAdopted { .. } => "policy adopted".to_owned(),
+        Fact::LedgerChanged {
+            release,
+            standing,
+            because,
+            ..
+        } => format!("ledger: {release} is {standing} ({because:?})"),
+        Fact::Refused { actor, reason, .. } => format!("refused {actor}: {reason}"),
+        Fact::DeploymentOpened {
+            candidate,
+            supersedes,
+            ..
+        } => format!(
+            "deployment of {candidate} opened{}",
+            if supersedes.is_some() {
+                ", in the place of the one before"
+            } else {
+                ""
+            }
+        ),
+        Fact::PlanMade { kind, steps, .. } => {
+            let steps: Vec<String> = steps.iter().map(step).collect();
+            format!("{kind:?} planned: {}", steps.join("; ")).replacen("Roll", "roll", 1)
+        }
+        Fact::StepEntered { number, .. } => format!("step {number} begins"),
+        Fact::StepDone { number, .. } => format!("step {number} is done"),
+        Fact::ChangeIntended { id, change, .. } => {
+            format!("intends (step {} attempt {}): {change}", id.step, id.attempt)
+        }
+        Fact::ChangeMoved { to, .. } => match to {
+            SentState::Accepted => "the change was accepted".to_owned(),
+            SentState::InDoubt { why, .. } => format!("the change is IN DOUBT: {why}"),
+            SentState::Found => "the change was found on the platform".to_owned(),
+            SentState::NotTaken { why, .. } => format!("the change was not taken: {why}"),
+            SentState::Refused { why } => format!("the change was refused: {why}"),
+            other => format!("{other:?}"),
+        },
+        Fact::VerdictChanged {
+            trigger,
+            verdict,
+            explanation,
+            ..
+        } => {
+            let why = explanation
+                .as_ref()
+                .map_or_else(String::new, |why| format!(": {}", why.sentence));
+            format!("{} says {verdict}{why}", trigger.name)
+        }
+        Fact::Held { reason, exits, .. } => {
+            let exits: Vec<String> = exits.iter().map(ToString::to_string).collect();
+            format!("HELD: {reason} [{}]", exits.join(", "))
+        }
+        Fact::Released { exit, by, .. } => match by {
+            Some(by) => format!("goes on: {exit}, by {by}"),
+            None => format!("goes on: {exit}"),
+        },
+        Fact::PermitRequested { request, .. } => {
+            format!("asks the fleet (attempt {})", request.attempt)
+        }
+        Fact::PermitAnswered { denied, .. } => match denied {
+            Some(why) => format!("the fleet says no: {why}"),
+            None => "the fleet says yes".to_owned(),
+        },
+        Fact::Promoted { by, .. } => format!("{by} takes the candidate"),
+        Fact::PolicySwitched { .. } => "watched by the newest policy".to_owned(),
+        Fact::RollbackDecided {
+            target,
+            attempt,
+            cause,
+            ..
+        } => format!("ROLL BACK to {target} (attempt {attempt}): {}", because(cause)),
+        Fact::RollbackAttemptFailed { target, why, .. } => {
+            format!("returning to {target} did not work: {why}")
+        }
+        Fact::Ended { outcome, .. } => format!("END {outcome}"),
+        Fact::Ignored { why } => format!("ignored: {why}"),
+        Fact::NoticeGivenUp { why, .. } => format!("a notice was given up: {why}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn because(cause: &Cause) -> String {
+    match cause {
+        Cause::Trigger {
+            explanation,
+            trigger,
+        } => {
+            let pass = explanation
+                .would_pass
+                .as_ref()
+                .map_or_else(String::new, |pass| format!("; would pass: {pass}"));
+            format!("{}: {}{pass}", trigger.name, explanation.sentence)
+        }
+        other => other.to_string(),
+    }
+}
+
+fn step(step: &Step) -> String {
+    match step {
+        Step::Check { hold_for } => format!("check {}", duration_text(*hold_for)),
+        Step::Bake { length } => format!("bake {}", duration_text(*length)),
+        Step::Verify { hold_for } => format!("verify {}", duration_text(*hold_for)),
+        other => match other.change() {
+            Some(change) => change.to_string(),
+            None => format!("{other:?}"),
+        },
+    }
+}
+
+/// Effects that change the world, or that people see.
+pub fn effect(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::Apply(request) => Some(format!("→ {}", request.change)),
+        Effect::Notify { notice, .. } => Some(format!("✉ {:?}: {}", notice.severity, notice.subject)),
+        _ => None,
+    }
+}

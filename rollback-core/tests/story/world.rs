@@ -1,0 +1,394 @@
+//! The world of a story: a platform that does what it is told at once, unless the story says
+//! otherwise; readings that the story sets; time that the story moves.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rollback_core::{
+    engine::{Engine, EngineConfig},
+    entry::{ChangeReport, Command, Effect, Entry, Input, Keep},
+    model::{
+        Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Change, ChangeError, ChannelId,
+        Epoch, Etag, Instance, InstanceId, InstanceState, MetricId, Observation, ReadError,
+        ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp, Wanted, Weight,
+    },
+    policy::{Policy, parse_duration},
+    ports::{Capabilities, Delivered, PermitDecision},
+};
+
+use super::said;
+
+const START: i64 = 1_800_000_000_000;
+
+pub struct World {
+    engine: Engine,
+    journal: Vec<Entry>,
+    epoch: u64,
+    now: Timestamp,
+    permits: bool,
+    permit: Option<PermitDecision>,
+    wanted: Wanted,
+    version: u64,
+    /// Releases that are not ready though they should run, with their state.
+    sick: BTreeMap<ReleaseId, ArmState>,
+    crashes: BTreeMap<ReleaseId, u32>,
+    /// What becomes of the next changes: the story's words.
+    next_results: Vec<String>,
+    /// What each metric says of each arm, per second of the story.
+    values: BTreeMap<(String, Option<Arm>), String>,
+    blind: bool,
+    platform_rollback: Option<rollback_core::model::PlatformRollback>,
+    said: Vec<String>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let permits = false;
+        Self {
+            engine: engine(permits),
+            journal: Vec::new(),
+            epoch: 0,
+            now: Timestamp::from_millis(START),
+            permits,
+            permit: Some(PermitDecision::Granted),
+            wanted: Wanted::nothing(),
+            version: 1,
+            sick: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            next_results: Vec::new(),
+            values: BTreeMap::new(),
+            blind: false,
+            platform_rollback: None,
+            said: Vec::new(),
+        }
+    }
+
+    /// Plays one command and gives what the engine said meanwhile.
+    pub fn play(&mut self, command: &str) -> Result<Vec<String>, String> {
+        let (line, block) = command.split_once('\n').unwrap_or((command, ""));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["policy"] => {
+                let policy: Policy = serde_saphyr::from_str(block).map_err(|e| e.to_string())?;
+                if self.epoch == 0 {
+                    self.start();
+                }
+                self.input(Input::PolicyOffered {
+                    digest: policy.digest(),
+                    policy: Arc::new(policy),
+                });
+            }
+            ["fleet"] => {
+                self.permits = true;
+                self.engine = engine(true);
+            }
+            ["fleet", "says", "yes"] => self.permit = Some(PermitDecision::Granted),
+            ["fleet", "says", "nothing"] => self.permit = None,
+            ["fleet", "says", "no:", why @ ..] => {
+                self.permit = Some(PermitDecision::Denied {
+                    why: Arc::from(why.join(" ")),
+                });
+            }
+            ["runs", release] => self.wanted = Wanted::only(id(release)),
+            ["deploy", release] => self.command(Command::Deploy {
+                release: id(release),
+                name: Arc::from(*release),
+                override_rejection: false,
+            }),
+            ["deploy", release, "although", "rejected"] => self.command(Command::Deploy {
+                release: id(release),
+                name: Arc::from(*release),
+                override_rejection: true,
+            }),
+            ["pause"] => self.command(Command::Pause),
+            ["resume"] => self.command(Command::Resume),
+            ["promote"] => self.command(Command::Promote),
+            ["abort"] => self.command(Command::Abort),
+            ["rollback"] => self.command(Command::RollBack { to: None }),
+            ["rollback", "to", release] => self.command(Command::RollBack {
+                to: Some(id(release)),
+            }),
+            ["wait", time] => self.wait(parse_duration(time)?),
+            ["crash"] => self.crash(),
+            ["metric", metric, "is", value] => self.set(metric, None, value),
+            ["metric", metric, "of", arm, "is", value] => {
+                let arm = match *arm {
+                    "stable" => Arm::Stable,
+                    "candidate" => Arm::Candidate,
+                    other => return Err(format!("`{other}` is not an arm")),
+                };
+                self.set(metric, Some(arm), value);
+            }
+            ["metrics", "unreachable"] => self.blind = true,
+            ["metrics", "reachable"] => self.blind = false,
+            ["platform", "starts", release, "slowly"] => {
+                self.sick.insert(id(release), ArmState::Converging);
+            }
+            ["platform", "gives", "up", release] => {
+                self.sick.insert(
+                    id(release),
+                    ArmState::Failing {
+                        why: Arc::from("exit status 1 at start"),
+                    },
+                );
+            }
+            ["platform", "has", release, "ready"] => {
+                self.sick.remove(&id(release));
+            }
+            [release, "crashes"] => *self.crashes.entry(id(release)).or_default() += 1,
+            ["next", "change", result @ ..] => self.next_results.push(result.join(" ")),
+            ["somebody", "deploys", release] => {
+                self.wanted = Wanted::only(id(release));
+                self.version += 1;
+            }
+            ["platform", "rolls", "back", from, "to", to, state] => {
+                let state = match *state {
+                    "begins" => rollback_core::model::PlatformRollbackState::Started,
+                    "ends" => rollback_core::model::PlatformRollbackState::Completed,
+                    other => return Err(format!("`{other}`: begins or ends")),
+                };
+                self.platform_rollback = Some(rollback_core::model::PlatformRollback::new(
+                    id(from),
+                    id(to),
+                    state,
+                    "its circuit breaker",
+                ));
+                self.wanted = Wanted::only(id(to));
+                self.version += 1;
+            }
+            _ => return Err(format!("no such command: {line}")),
+        }
+        Ok(std::mem::take(&mut self.said))
+    }
+
+    fn set(&mut self, metric: &str, arm: Option<Arm>, value: &str) {
+        self.values.insert((metric.to_owned(), arm), value.to_owned());
+    }
+
+    fn command(&mut self, command: Command) {
+        self.input(Input::Command {
+            actor: Actor::new("alice"),
+            reason: Arc::from("as told"),
+            command,
+        });
+    }
+
+    fn start(&mut self) {
+        self.epoch += 1;
+        self.input(Input::Started {
+            epoch: Epoch::new(self.epoch),
+            owner: Arc::from("story"),
+            engine: Arc::from("test"),
+        });
+    }
+
+    /// The controller dies and another one takes over; what was sent stays sent.
+    fn crash(&mut self) {
+        let mut engine = engine(self.permits);
+        for entry in &self.journal {
+            // Through its written form, as from a disk.
+            let text = serde_json::to_string(entry).unwrap();
+            engine.restore(&serde_json::from_str(&text).unwrap());
+        }
+        self.engine = engine;
+        self.start();
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        let mut rounds = 0;
+        while let Some(wake) = self.engine.next_wake() {
+            if wake.at > end {
+                break;
+            }
+            rounds += 1;
+            assert!(rounds < 10_000, "the engine never sleeps: {wake:?}");
+            self.now = self.now.max(wake.at);
+            self.input(Input::Woke);
+        }
+        self.now = end;
+        self.input(Input::Woke);
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let entry = self.engine.handle(self.now, input);
+            for fact in &entry.facts {
+                self.say(&said::fact(fact));
+            }
+            if entry.keep() != Keep::No {
+                self.journal.push(entry);
+            }
+            let mut effects = Vec::new();
+            while let Some(effect) = self.engine.poll() {
+                effects.push(effect);
+            }
+            let mut results = Vec::new();
+            for effect in effects {
+                if let Some(said) = said::effect(&effect) {
+                    self.say(&said);
+                }
+                results.extend(self.perform(effect));
+            }
+            results.reverse();
+            inputs.extend(results);
+        }
+    }
+
+    fn say(&mut self, what: &str) {
+        let since = self.now.as_millis() - START;
+        self.said
+            .push(format!("{:>7.1}s  {what}", Duration::from_millis(since as u64).as_secs_f64()));
+    }
+
+    fn perform(&mut self, effect: Effect) -> Vec<Input> {
+        match effect {
+            Effect::Apply(request) => {
+                let result = if self.next_results.is_empty() {
+                    "is taken".to_owned()
+                } else {
+                    self.next_results.remove(0)
+                };
+                let taken = matches!(
+                    result.as_str(),
+                    "is taken" | "is taken, the answer is lost" | "is taken, the controller dies"
+                );
+                if taken {
+                    self.take(&request.change);
+                }
+                let reported = match result.as_str() {
+                    "is taken" => Ok(Accepted::at(Some(self.etag()))),
+                    "is taken, the answer is lost" | "is lost" => {
+                        Err(ChangeError::maybe_sent("the connection broke"))
+                    }
+                    "hangs" => return Vec::new(),
+                    "is taken, the controller dies" | "and the controller dies" => {
+                        self.say("(the controller dies)");
+                        self.crash();
+                        return Vec::new();
+                    }
+                    "is not sent" => Err(ChangeError::not_sent("connection refused")),
+                    "is refused" => Err(ChangeError::refused("not allowed")),
+                    other => panic!("`next change {other}` is not known"),
+                };
+                vec![Input::Reported(ChangeReport {
+                    id: request.id.clone(),
+                    result: reported,
+                })]
+            }
+            Effect::Observe { asked_at } => vec![Input::Observed {
+                asked_at,
+                result: Ok(self.observe()),
+            }],
+            Effect::Read(reads) => vec![Input::Readings {
+                answers: reads.requests.iter().map(|ask| self.read(ask)).collect(),
+            }],
+            Effect::Check { release } => vec![Input::Checked {
+                release,
+                result: Ok(()),
+            }],
+            Effect::RequestPermit(request) => self
+                .permit
+                .clone()
+                .map(|decision| Input::Permit {
+                    deployment: request.deployment,
+                    attempt: request.attempt,
+                    decision,
+                })
+                .into_iter()
+                .collect(),
+            Effect::CollectLastWords { release, .. } => vec![Input::LastWords {
+                release,
+                lines: vec!["error: told by the story".to_owned()],
+            }],
+            Effect::Notify { key, .. } => vec![Input::Notified {
+                key,
+                result: Ok(Delivered::default()),
+            }],
+            _ => Vec::new(),
+        }
+    }
+
+    fn take(&mut self, change: &Change) {
+        self.wanted = change.applied_to(&self.wanted);
+        self.version += 1;
+    }
+
+    fn etag(&self) -> Etag {
+        Etag::new(format!("v{}", self.version)).unwrap()
+    }
+
+    fn observe(&self) -> Observation {
+        let arms: Vec<ArmObservation> = self
+            .wanted
+            .iter()
+            .map(|(release, weight)| {
+                let state = self.sick.get(release).cloned().unwrap_or(ArmState::Ready);
+                let instance = Instance::new(
+                    InstanceId::new(format!("{release}-1")).unwrap(),
+                    Timestamp::from_millis(START),
+                    InstanceState::Ready,
+                )
+                .restarted(self.crashes.get(release).copied().unwrap_or(0));
+                ArmObservation::new(release.clone(), state, weight, [instance])
+            })
+            .collect();
+        let mut seen = Observation::new(self.wanted.clone(), arms);
+        seen.etag = Some(self.etag());
+        seen.platform_rollback.clone_from(&self.platform_rollback);
+        seen
+    }
+
+    /// `12/100` a second, `0.3`, `nothing`, or a word.
+    fn read(&self, ask: &ReadRequest) -> Answer {
+        let arm = ask.scope.arm();
+        let traffic = match (&ask.subject.release, arm) {
+            (Some(release), Some(_)) => self.wanted.weight(release) > Weight::NONE,
+            _ => true,
+        };
+        let value = self
+            .values
+            .get(&(ask.metric.as_str().to_owned(), arm))
+            .or_else(|| self.values.get(&(ask.metric.as_str().to_owned(), None)));
+        let sample = match value {
+            _ if self.blind => Err(ReadError::Unreachable {
+                why: "connection refused".to_owned(),
+                retry_after_ms: None,
+            }),
+            None => Err(ReadError::NoData),
+            Some(text) => match text.split_once('/') {
+                Some((bad, total)) => {
+                    let seconds = ask.window.length().as_secs().max(1) * u64::from(traffic);
+                    Ok(Sample::Counts {
+                        bad: bad.parse::<u64>().unwrap() * seconds,
+                        total: total.parse::<u64>().unwrap() * seconds,
+                    })
+                }
+                None => match text.parse::<f64>() {
+                    Ok(number) => Ok(Sample::Gauge(number)),
+                    Err(_) if text == "nothing" => Err(ReadError::NoData),
+                    Err(_) => Ok(Sample::State(Arc::from(text.as_str()))),
+                },
+            },
+        };
+        Answer {
+            metric: MetricId::new(ask.metric.as_str()).unwrap(),
+            scope: ask.scope.clone(),
+            result: sample.map(|sample| Reading::new(ask.window, sample)),
+        }
+    }
+}
+
+fn engine(permits: bool) -> Engine {
+    let capabilities = Capabilities::least(Duration::ZERO)
+        .with_compare_and_set()
+        .with_two_arms()
+        .with_weights();
+    let config = EngineConfig::new(ServiceId::new("shop").unwrap(), capabilities)
+        .with_channels(vec![ChannelId::new("chat").unwrap()]);
+    Engine::new(if permits { config.with_permits() } else { config })
+}
+
+fn id(text: &str) -> ReleaseId {
+    ReleaseId::new(text).unwrap()
+}
