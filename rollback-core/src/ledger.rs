@@ -81,7 +81,9 @@ impl Ledger {
     }
 
     fn record(&self, release: &ReleaseId) -> Option<&Record> {
-        self.records.iter().find(|record| record.release == *release)
+        self.records
+            .iter()
+            .find(|record| record.release == *release)
     }
 }
 
@@ -100,7 +102,12 @@ mod tests {
         set("v2", Standing::Proven);
         set("v3", Standing::Rejected);
         assert_eq!(ledger.stable(), Some(&id("v2")));
-        ledger.set(Timestamp::default(), &id("v2"), &Arc::from("v2"), Standing::Rejected);
+        ledger.set(
+            Timestamp::default(),
+            &id("v2"),
+            &Arc::from("v2"),
+            Standing::Rejected,
+        );
         assert_eq!(ledger.stable(), Some(&id("v1")));
         assert_eq!(ledger.standing(&id("v9")), Standing::Unknown);
     }

@@ -20,8 +20,8 @@
 pub mod condition;
 pub mod engine;
 pub mod entry;
-pub mod memory;
 pub mod ledger;
+pub mod memory;
 pub mod model;
 pub mod policy;
 pub mod ports;

@@ -4,7 +4,11 @@
 //! said. `UPDATE_STORIES=1 cargo test -p rollback-core --test stories` writes the answers anew;
 //! commit the difference only if you understand it.
 
-#![expect(missing_docs, reason = "a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test: a story that cannot be told must fail"
+)]
 
 mod story;
 
@@ -35,7 +39,11 @@ fn every_story_goes_as_it_is_told() {
             wrong.push(format!("{name}:\n{}", first_difference(&told, &heard)));
         }
     }
-    assert!(wrong.is_empty(), "stories went otherwise:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "stories went otherwise:\n{}",
+        wrong.join("\n")
+    );
 }
 
 fn first_difference(told: &str, heard: &str) -> String {

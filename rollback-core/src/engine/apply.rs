@@ -1,11 +1,7 @@
 //! Facts into the state. Everything that was decided is in the facts, so that a restored engine
 //! knows it without deciding again.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     Engine, notices,
@@ -316,7 +312,7 @@ impl Active {
         let planned = if verifies {
             self.policy.verify.within
         } else {
-            self.policy.bake + self.policy.deadlines.shift.min(Duration::from_mins(1))
+            self.policy.bake + self.policy.deadlines.shift.min(Duration::from_secs(60))
         };
         let stable = self.stable.as_ref().unwrap_or(&self.candidate);
         let start = WatchStart::new(

@@ -62,11 +62,7 @@ impl EngineConfig {
 
     /// The same with a metric source.
     #[must_use]
-    pub fn with_source(
-        mut self,
-        name: Option<Arc<str>>,
-        capabilities: SourceCapabilities,
-    ) -> Self {
+    pub fn with_source(mut self, name: Option<Arc<str>>, capabilities: SourceCapabilities) -> Self {
         self.sources.insert(name, capabilities);
         self
     }

@@ -188,7 +188,7 @@ impl PendingNotice {
 
 /// 1, 2, 4 … seconds, at most a minute.
 pub(super) fn back_off(attempts: u32) -> Duration {
-    Duration::from_secs(1_u64 << attempts.saturating_sub(1).min(6)).min(Duration::from_mins(1))
+    Duration::from_secs(1_u64 << attempts.saturating_sub(1).min(6)).min(Duration::from_secs(60))
 }
 
 /// A reading whose window ended longer ago than this is not fresh.

@@ -63,7 +63,9 @@ impl Intake {
                 continue;
             };
             let fresh = match &answer.result {
-                Ok(reading) => self.fresh(metric, &answer.scope, reading, at, stale_after, counts_from),
+                Ok(reading) => {
+                    self.fresh(metric, &answer.scope, reading, at, stale_after, counts_from)
+                }
                 Err(error) => Some(Err(error.clone())),
             };
             if let Some(result) = fresh {
@@ -290,9 +292,18 @@ mod tests {
     fn running_totals_become_increments_and_a_reset_counts_anew() {
         let mut intake = Intake::default();
         let one = |from, to, sample| [answer("errors", "i1", from, to, sample)];
-        assert_eq!(take(&mut intake, 1, &one(0, 1, total(0, 2, 10))), counted(2, 10));
-        assert_eq!(take(&mut intake, 2, &one(1, 2, total(0, 3, 25))), counted(1, 15));
-        assert_eq!(take(&mut intake, 3, &one(2, 3, total(2, 1, 4))), counted(1, 4));
+        assert_eq!(
+            take(&mut intake, 1, &one(0, 1, total(0, 2, 10))),
+            counted(2, 10)
+        );
+        assert_eq!(
+            take(&mut intake, 2, &one(1, 2, total(0, 3, 25))),
+            counted(1, 15)
+        );
+        assert_eq!(
+            take(&mut intake, 3, &one(2, 3, total(2, 1, 4))),
+            counted(1, 4)
+        );
     }
 
     #[test]
@@ -307,10 +318,22 @@ mod tests {
     #[test]
     fn duplicates_overlaps_and_late_answers_are_never_folded_twice() {
         let mut intake = Intake::default();
-        let poll = [answer("errors", "i1", 0, 2, Sample::Counts { bad: 1, total: 9 })];
+        let poll = [answer(
+            "errors",
+            "i1",
+            0,
+            2,
+            Sample::Counts { bad: 1, total: 9 },
+        )];
         assert_eq!(take(&mut intake, 2, &poll), counted(1, 9));
         assert!(take(&mut intake, 2, &poll).is_empty(), "a duplicate");
-        let overlap = [answer("errors", "i1", 1, 3, Sample::Counts { bad: 1, total: 9 })];
+        let overlap = [answer(
+            "errors",
+            "i1",
+            1,
+            3,
+            Sample::Counts { bad: 1, total: 9 },
+        )];
         assert!(take(&mut intake, 3, &overlap).is_empty(), "an overlap");
         let late = [answer("errors", "i1", 0, 1, total(0, 1, 2))];
         assert!(take(&mut intake, 3, &late).is_empty(), "late");

@@ -37,7 +37,9 @@ use std::collections::VecDeque;
 use self::state::{InFlight, State};
 use crate::{
     entry::{Effect, Entry, Fact, Input, SCHEMA},
-    model::{Answer, DeploymentId, Epoch, Hold, Outcome, ReadError, Sample, Seq, ServiceId, Timestamp},
+    model::{
+        Answer, DeploymentId, Epoch, Hold, Outcome, ReadError, Sample, Seq, ServiceId, Timestamp,
+    },
 };
 
 /// The engine's version, to which deployments are pinned.
@@ -193,6 +195,3 @@ fn only_finite(input: &mut Input) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

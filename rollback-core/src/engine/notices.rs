@@ -101,7 +101,11 @@ pub(super) fn notice(
             let text = match outcome {
                 Outcome::Promoted { release } => format!("{} is promoted", name(release)),
                 Outcome::RolledBack { from, to, .. } => {
-                    format!("{} is rolled back, {} serves and is verified", name(from), name(to))
+                    format!(
+                        "{} is rolled back, {} serves and is verified",
+                        name(from),
+                        name(to)
+                    )
                 }
                 other => other.to_string(),
             };

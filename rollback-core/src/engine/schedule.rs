@@ -103,9 +103,7 @@ impl Engine {
             self.in_flight.hinted = false;
             self.effects.push_back(Effect::Observe { asked_at: at });
         }
-        if free(self.in_flight.read)
-            && self.poll_due(active).is_some_and(|due| at >= due)
-        {
+        if free(self.in_flight.read) && self.poll_due(active).is_some_and(|due| at >= due) {
             let requests = self.read_requests(at, active);
             if !requests.is_empty() {
                 self.in_flight.read = Some(at);
@@ -131,12 +129,11 @@ impl Engine {
                 .is_none_or(|(attempt, _)| attempt != permit.attempt)
         {
             self.in_flight.permit = Some((permit.attempt, at));
-            self.effects
-                .push_back(Effect::RequestPermit(PermitRequest {
-                    service: self.config.service.clone(),
-                    deployment: active.id.clone(),
-                    attempt: permit.attempt,
-                }));
+            self.effects.push_back(Effect::RequestPermit(PermitRequest {
+                service: self.config.service.clone(),
+                deployment: active.id.clone(),
+                attempt: permit.attempt,
+            }));
         }
         if active.rolls_back() && active.last_words.is_none() && self.in_flight.words.is_none() {
             self.in_flight.words = Some(at);
@@ -321,7 +318,9 @@ impl Engine {
             }
             if let Some(watch) = &active.watch {
                 at(
-                    watch.next_wake(self.now).and_then(|due| self.after_now(due)),
+                    watch
+                        .next_wake(self.now)
+                        .and_then(|due| self.after_now(due)),
                     WakeReason::Rule,
                 );
                 if let Some(blind) = watch.blind() {
@@ -351,11 +350,7 @@ impl Engine {
         next
     }
 
-    fn wake_for_step(
-        &self,
-        active: &Active,
-        at: &mut impl FnMut(Option<Timestamp>, WakeReason),
-    ) {
+    fn wake_for_step(&self, active: &Active, at: &mut impl FnMut(Option<Timestamp>, WakeReason)) {
         let Some(step) = &active.step else { return };
         at(self.after_now(step.deadline), WakeReason::Step);
         at(self.after_now(step.retry_at), WakeReason::Change);
@@ -363,7 +358,12 @@ impl Engine {
         let due = match active.steps.get(active.index) {
             Some(Step::Check { hold_for }) => good.map(|good| good.after(*hold_for)),
             Some(Step::Verify { hold_for }) => good
-                .zip(active.watch.as_ref().and_then(super::watch::Watch::good_since))
+                .zip(
+                    active
+                        .watch
+                        .as_ref()
+                        .and_then(super::watch::Watch::good_since),
+                )
                 .map(|(one, other)| one.max(other).after(*hold_for)),
             Some(Step::Bake { length }) => Some(step.entered.after(*length)),
             _ => None,

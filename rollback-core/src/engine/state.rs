@@ -10,9 +10,9 @@ use crate::{
     entry::{PlanKind, Step, WayBack},
     ledger::Ledger,
     model::{
-        Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold,
-        MetricId, Notice, NoticeKey, Observation, Outcome, PolicyDigest, Reading, ReleaseId,
-        Timestamp, Wanted,
+        Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold, MetricId,
+        Notice, NoticeKey, Observation, Outcome, PolicyDigest, Reading, ReleaseId, Timestamp,
+        Wanted,
     },
     policy::Policy,
     triggers::PolicyTrigger,

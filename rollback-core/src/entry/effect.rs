@@ -1,9 +1,7 @@
 //! What the driver is asked to do.
 
 use crate::{
-    model::{
-        ChangeRequest, DeploymentId, Notice, NoticeKey, ReadRequest, ReleaseId, Timestamp,
-    },
+    model::{ChangeRequest, DeploymentId, Notice, NoticeKey, ReadRequest, ReleaseId, Timestamp},
     ports::PermitRequest,
 };
 

@@ -9,7 +9,7 @@ use world::World;
 ///
 /// A command is a line and the indented lines after it; its answer stands between `----` and the
 /// next empty line. Lines that begin with `#` are for the reader.
-pub fn tell(name: &str, story: &str) -> String {
+pub(crate) fn tell(name: &str, story: &str) -> String {
     let mut told = String::new();
     let mut world = World::new();
     let mut lines = story.lines().peekable();
@@ -24,9 +24,15 @@ pub fn tell(name: &str, story: &str) -> String {
             command.push('\n');
             command.push_str(more);
         }
-        assert_eq!(lines.next(), Some("----"), "{name}: `{line}` lacks its ----");
+        assert_eq!(
+            lines.next(),
+            Some("----"),
+            "{name}: `{line}` lacks its ----"
+        );
         while lines.next_if(|next| !next.is_empty()).is_some() {}
-        let answer = world.play(&command).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let answer = world
+            .play(&command)
+            .unwrap_or_else(|why| panic!("{name}: {why}"));
         told.push_str(&command);
         told.push_str("\n----\n");
         for said in answer {

@@ -5,7 +5,7 @@ use rollback_core::{
     model::{Cause, duration_text},
 };
 
-pub fn fact(fact: &Fact) -> String {
+pub(crate) fn fact(fact: &Fact) -> String {
     match fact {
         Fact::PolicyAdopted { .. } => "policy adopted".to_owned(),
         Fact::LedgerChanged {
@@ -34,7 +34,10 @@ pub fn fact(fact: &Fact) -> String {
         Fact::StepEntered { number, .. } => format!("step {number} begins"),
         Fact::StepDone { number, .. } => format!("step {number} is done"),
         Fact::ChangeIntended { id, change, .. } => {
-            format!("intends (step {} attempt {}): {change}", id.step, id.attempt)
+            format!(
+                "intends (step {} attempt {}): {change}",
+                id.step, id.attempt
+            )
         }
         Fact::ChangeMoved { to, .. } => match to {
             SentState::Accepted => "the change was accepted".to_owned(),
@@ -77,7 +80,10 @@ pub fn fact(fact: &Fact) -> String {
             attempt,
             cause,
             ..
-        } => format!("ROLL BACK to {target} (attempt {attempt}): {}", because(cause)),
+        } => format!(
+            "ROLL BACK to {target} (attempt {attempt}): {}",
+            because(cause)
+        ),
         Fact::RollbackAttemptFailed { target, why, .. } => {
             format!("returning to {target} did not work: {why}")
         }
@@ -117,10 +123,12 @@ fn step(step: &Step) -> String {
 }
 
 /// Effects that change the world, or that people see.
-pub fn effect(effect: &Effect) -> Option<String> {
+pub(crate) fn effect(effect: &Effect) -> Option<String> {
     match effect {
         Effect::Apply(request) => Some(format!("→ {}", request.change)),
-        Effect::Notify { notice, .. } => Some(format!("✉ {:?}: {}", notice.severity, notice.subject)),
+        Effect::Notify { notice, .. } => {
+            Some(format!("✉ {:?}: {}", notice.severity, notice.subject))
+        }
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ use super::said;
 
 const START: i64 = 1_800_000_000_000;
 
-pub struct World {
+pub(crate) struct World {
     engine: Engine,
     journal: Vec<Entry>,
     epoch: u64,
@@ -41,7 +41,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let permits = false;
         Self {
             engine: engine(permits),
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Plays one command and gives what the engine said meanwhile.
-    pub fn play(&mut self, command: &str) -> Result<Vec<String>, String> {
+    pub(crate) fn play(&mut self, command: &str) -> Result<Vec<String>, String> {
         let (line, block) = command.split_once('\n').unwrap_or((command, ""));
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -161,7 +161,8 @@ impl World {
     }
 
     fn set(&mut self, metric: &str, arm: Option<Arm>, value: &str) {
-        self.values.insert((metric.to_owned(), arm), value.to_owned());
+        self.values
+            .insert((metric.to_owned(), arm), value.to_owned());
     }
 
     fn command(&mut self, command: Command) {
@@ -237,8 +238,10 @@ impl World {
 
     fn say(&mut self, what: &str) {
         let since = self.now.as_millis() - START;
-        self.said
-            .push(format!("{:>7.1}s  {what}", Duration::from_millis(since as u64).as_secs_f64()));
+        self.said.push(format!(
+            "{:>7.1}s  {what}",
+            Duration::from_millis(since as u64).as_secs_f64()
+        ));
     }
 
     fn perform(&mut self, effect: Effect) -> Vec<Input> {
@@ -386,7 +389,11 @@ fn engine(permits: bool) -> Engine {
         .with_weights();
     let config = EngineConfig::new(ServiceId::new("shop").unwrap(), capabilities)
         .with_channels(vec![ChannelId::new("chat").unwrap()]);
-    Engine::new(if permits { config.with_permits() } else { config })
+    Engine::new(if permits {
+        config.with_permits()
+    } else {
+        config
+    })
 }
 
 fn id(text: &str) -> ReleaseId {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{Engine, VERSION, plan, state::{Active, Stage}},
+    engine::{
+        Engine, VERSION, plan,
+        state::{Active, Stage},
+    },
     entry::{Command, Fact, LedgerReason, PlanKind, Standing, WayBack},
     model::{
         Actor, Cause, DeploymentId, HoldExit, HoldReason, Outcome, RefusedReason, ReleaseId,

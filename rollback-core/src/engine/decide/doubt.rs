@@ -18,7 +18,7 @@ impl Engine {
         let pending = active.change.as_ref()?;
         Some(Fact::ChangeMoved {
             id: pending.id.clone(),
-            to: self.into_doubt(
+            to: self.doubted(
                 at,
                 active,
                 pending,
@@ -29,7 +29,7 @@ impl Engine {
 
     /// The doubt about a change: until when the platform may not show it, and until when a person
     /// is not needed.
-    pub(super) fn into_doubt(
+    pub(super) fn doubted(
         &self,
         at: Timestamp,
         active: &Active,
@@ -59,7 +59,7 @@ impl Engine {
             let overdue = pending.not_after.after(active.policy.deadlines.apply);
             return (at >= overdue).then(|| Fact::ChangeMoved {
                 id: pending.id.clone(),
-                to: self.into_doubt(at, active, pending, "no answer came in time"),
+                to: self.doubted(at, active, pending, "no answer came in time"),
             });
         };
         let seen = self.state.seen_since(doubt.since)?;

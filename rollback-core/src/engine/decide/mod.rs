@@ -41,13 +41,11 @@ impl Engine {
                     self.take(at, seq, fact, facts);
                 }
             }
-            Input::PolicyOffered { digest, .. } => {
-                if self.state.adopted.as_ref() != Some(digest) {
-                    let fact = Fact::PolicyAdopted {
-                        digest: digest.clone(),
-                    };
-                    self.take(at, seq, fact, facts);
-                }
+            Input::PolicyOffered { digest, .. } if self.state.adopted.as_ref() != Some(digest) => {
+                let fact = Fact::PolicyAdopted {
+                    digest: digest.clone(),
+                };
+                self.take(at, seq, fact, facts);
             }
             Input::Command {
                 actor,
@@ -157,7 +155,7 @@ impl Engine {
                 retry_at: at,
             },
             Err(ChangeError::MaybeSent { why }) if pending.doubt.is_none() => {
-                self.into_doubt(at, active, pending, why)
+                self.doubted(at, active, pending, why)
             }
             Err(ChangeError::MaybeSent { .. }) => {
                 return ignored("the change is already in doubt");

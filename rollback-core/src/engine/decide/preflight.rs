@@ -25,9 +25,9 @@ impl Engine {
         };
         match &active.candidate_check {
             Some(Ok(())) => {}
-            Some(Err(
-                error @ (ChangeError::Refused { .. } | ChangeError::Unsupported { .. }),
-            )) => return not_fit(format!("{} cannot be deployed: {error}", active.name)),
+            Some(Err(error @ (ChangeError::Refused { .. } | ChangeError::Unsupported { .. }))) => {
+                return not_fit(format!("{} cannot be deployed: {error}", active.name));
+            }
             Some(Err(error)) if late => {
                 return not_fit(format!("{} could not be checked: {error}", active.name));
             }
@@ -52,7 +52,9 @@ impl Engine {
             );
         }
         if self.state.ledger.stable().is_none() {
-            return self.bootstrap(active, seen).or_else(|| self.first_plan(active, seen));
+            return self
+                .bootstrap(active, seen)
+                .or_else(|| self.first_plan(active, seen));
         }
         if seen.wanted.main() == Some(&active.candidate)
             && self.state.ledger.standing(&active.candidate) == Standing::Proven
@@ -80,10 +82,7 @@ impl Engine {
         if active.policy.bootstrap == Bootstrap::Bake {
             return None;
         }
-        let running = seen
-            .wanted
-            .main()
-            .filter(|running| seen.is_ready(running));
+        let running = seen.wanted.main().filter(|running| seen.is_ready(running));
         Some(match running {
             Some(running) => Fact::LedgerChanged {
                 release: running.clone(),

@@ -6,8 +6,8 @@ use crate::{
     engine::{Engine, plan, state::Active},
     entry::{Fact, LedgerReason, PlanKind, Standing, Step},
     model::{
-        Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome,
-        ReleaseId, Timestamp, TriggerId, Verdict,
+        Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome, ReleaseId,
+        Timestamp, TriggerId, Verdict,
     },
     ports::PermitRequest,
 };

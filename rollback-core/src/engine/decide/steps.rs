@@ -130,7 +130,8 @@ impl Engine {
         match change {
             Change::Converge { release, .. } => seen.is_ready(release),
             Change::Weights { shares } => {
-                let named = |release: &ReleaseId| shares.iter().any(|share| share.release == *release);
+                let named =
+                    |release: &ReleaseId| shares.iter().any(|share| share.release == *release);
                 shares
                     .iter()
                     .all(|share| seen.weight(&share.release) == share.weight)
@@ -202,9 +203,9 @@ impl Engine {
         }
         if let Some(rule) = undecided {
             let one_arm_passes = any_passes
-                && required.iter().all(|rule| {
-                    rule.two_arm || rule.verdict == Verdict::Pass
-                });
+                && required
+                    .iter()
+                    .all(|rule| rule.two_arm || rule.verdict == Verdict::Pass);
             if active.policy.on_inconclusive == OnInconclusive::Hold || !one_arm_passes {
                 let Verdict::Inconclusive(why) = &rule.verdict else {
                     return None;
