@@ -4,14 +4,17 @@
 //! |---|---|
 //! | [`conformance`] | suites that every adapter runs against the real thing |
 //! | [`platform`] | three in-memory platforms of different temper |
-//! | [`memory`] | the other traits in memory: journal, notifier, release store |
+//! | [`FailingJournal`], [`RecordingNotifier`] | a journal that fails when told, a channel that keeps what it was told |
 //! | [`mock`] | mocks of every trait |
 //! | [`ManualClock`] | a clock that moves only when a test says so |
 
 mod clock;
 pub mod conformance;
-pub mod memory;
+mod failing_journal;
 pub mod mock;
 pub mod platform;
+mod recording_notifier;
 
 pub use clock::{ManualClock, NOON};
+pub use failing_journal::FailingJournal;
+pub use recording_notifier::{RecordingNotifier, ToldOnce};

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use rollback_core::{
+    memory::MemoryJournal,
     model::{
         Arm, ChannelId, DeploymentId, Explanation, MetricId, Query, ReadError, ReadRequest,
         Reading, ReleaseId, Sample, Scope, ServiceId, Subject, Timestamp, TriggerId, UnknownReason,
@@ -19,11 +20,10 @@ use rollback_core::{
     },
 };
 use rollback_testkit::{
-    ManualClock, NOON,
+    ManualClock, NOON, RecordingNotifier,
     conformance::{
         self, Fed, JournalHarness, MetricSourceHarness, NotifierHarness, QueryKind, TriggerHarness,
     },
-    memory::{MemoryJournal, RecordingNotifier},
     platform::{Behaviour, InMemoryPlatform, Temper},
 };
 
@@ -58,8 +58,9 @@ impl InMemoryJournals {
 #[async_trait]
 impl JournalHarness for InMemoryJournals {
     async fn fresh(&self) -> Arc<dyn Journal> {
-        let journal = MemoryJournal::new(self.clock.clone());
-        *self.last.lock().unwrap() = Some(journal.clone());
+        let clock = self.clock.clone();
+        let journal = MemoryJournal::with_clock(move || clock.now());
+        *self.last.lock().unwrap() = Some(journal.reopened());
         Arc::new(journal)
     }
     async fn second(&self, _: &Arc<dyn Journal>) -> Option<Arc<dyn Journal>> {

@@ -5,7 +5,7 @@
 //! What it showed: without compare-and-set the fence is a look just before the call, and whoever
 //! calls in between is only noticed by the next look; that is why `wanted` is part of every
 //! observation and why a change in doubt is resolved by looking, not by asking again.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::{
     collections::BTreeMap,
@@ -247,11 +247,13 @@ const SETTLE: Duration = Duration::from_secs(5);
 const TAKES: Duration = Duration::from_secs(2);
 const BREAKER: Duration = Duration::from_secs(12);
 
+type Failure = fn() -> EcsError;
+
 #[derive(Debug, Clone, Default)]
 struct FakeEcs {
     clock: ManualClock,
     services: Arc<Mutex<BTreeMap<String, FakeService>>>,
-    failing: Arc<Mutex<Option<fn() -> EcsError>>>,
+    failing: Arc<Mutex<Option<Failure>>>,
 }
 
 /// Each update with its time and why; what is described is the last one that has settled.
@@ -467,7 +469,7 @@ async fn not_sent_and_maybe_sent_are_kept_apart() {
     let ecs = FakeEcs::default();
     let ground = ecs.begin("checkout").await;
     let deployer = ecs.deployer();
-    let look = async |error: fn() -> EcsError| {
+    let look = async |error: Failure| {
         *ecs.failing.lock().unwrap() = Some(error);
         deployer.observe(&ground.service).await.unwrap_err()
     };

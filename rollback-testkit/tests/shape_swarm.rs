@@ -4,7 +4,7 @@
 //! What it showed: after an automatic rollback Swarm clears `PreviousSpec`, so that the release it
 //! left is only found in the task history; and a spec changed by hand keeps our label, so that the
 //! label counts only together with the image it was written for.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::{
     collections::BTreeMap,
@@ -333,14 +333,15 @@ impl FakeService {
             };
         }
         let failing = now.since(self.updated) >= Duration::from_secs(10);
-        if failing && self.update_status == Some("updating") {
-            if let Some(previous) = self.previous.take() {
-                self.spec = previous;
-                self.version += 1;
-                self.update_status = Some("rollback_started");
-                self.tasks.last_mut().unwrap().state = "shutdown";
-                self.start(now);
-            }
+        if !failing || self.update_status != Some("updating") {
+            return;
+        }
+        if let Some(previous) = self.previous.take() {
+            self.spec = previous;
+            self.version += 1;
+            self.update_status = Some("rollback_started");
+            self.tasks.last_mut().unwrap().state = "shutdown";
+            self.start(now);
         }
     }
 }

@@ -14,7 +14,7 @@ use rollback_core::{
 /// A channel that tells people once per key and remembers what it told. It can be told to fail.
 ///
 /// ```
-/// let pager = rollback_testkit::memory::RecordingNotifier::new(
+/// let pager = rollback_testkit::RecordingNotifier::new(
 ///     rollback_core::model::ChannelId::new("pager").unwrap(),
 /// );
 /// assert!(pager.told().is_empty());
