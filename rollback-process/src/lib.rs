@@ -1,1 +1,51 @@
-//! Placeholder, replaced by its first room.
+//! This machine as a platform of the rollback library: supervised child processes as a
+//! [`Deployer`](rollback_core::ports::Deployer). Linux only: it reads `/proc`.
+//!
+//! | promise | how |
+//! |---|---|
+//! | nothing is orphaned, nothing is started twice | an instance is written down before it is started and carries a marker in its environment; a later controller finds it by pid, start time and boot, or by the marker |
+//! | no bystander is killed | signals go through pidfds, after the start time was compared |
+//! | changes are compare-and-set | a revision in the state directory, under a file lock, also between controllers |
+//! | one supervisor | a lock that the kernel takes back when its holder dies |
+//! | a process outlives its controller | it prints to a file, has a process group of its own, and inherits nothing that belongs to the controller |
+//! | output is bounded | the file is cut at a limit, lines are shown cut, secrets and control characters are left out |
+//! | a crash is a fact | exit status or signal, number of restarts, back-off that doubles up to a bound |
+//!
+//! What the contract of a deployer becomes here:
+//!
+//! | of the contract | here |
+//! |---|---|
+//! | release | a [`ProcessDefinition`]: program, arguments, environment, port, health check; its id is a digest over the program file and the definition |
+//! | instance | one process with its children, in its own process group |
+//! | `wanted`, etag, tag | `wanted.json`, its revision, the last change's id |
+//! | weights | not here: join with a traffic shifter |
+//! | converge beside | started, nothing else is touched |
+//! | converge in place | started first; what it replaces stops when it is ready (stop first if both insist on one port) |
+//! | retire | `SIGTERM`, the grace period, `SIGKILL`, to all its processes |
+//!
+//! While no controller runs, nothing cuts log files and nothing restarts a crashed process.
+//!
+//! Rooms: `definition` (what runs), `program` (the file behind it), `state` (the directory),
+//! `identity` (which process is ours), `ports`, `probe`, `log`, `instance` (one process's life),
+//! `plan` (what next, pure), `supervisor` (does it), `deployer` (the trait).
+
+mod definition;
+mod deployer;
+mod identity;
+mod instance;
+mod log;
+mod plan;
+mod ports;
+mod probe;
+mod program;
+mod state;
+mod supervisor;
+
+pub use definition::{
+    DefinitionError, EnvValue, HealthCheck, LogLimits, PortPlan, Probe, ProcessDefinition,
+    ReleaseError, Restart,
+};
+pub use deployer::ProcessDeployer;
+pub use ports::PortError;
+pub use program::ProgramError;
+pub use state::StateError;
