@@ -6,13 +6,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{
     Engine, notices,
     state::{
-        Active, Crashes, Doubt, PendingChange, PendingNotice, Permit, Rollback, RunningStep, Stage,
+        Active, Carried, Crashes, Doubt, PendingChange, PendingNotice, Permit, Rollback,
+        RunningStep, Stage,
     },
     watch::Watch,
 };
 use crate::{
     entry::{Fact, PlanKind, SentState, Step},
-    model::{Cause, Hold, NoticeKey, Outcome, Seq, Timestamp, Verdict, Wanted, Weight},
+    model::{Cause, Hold, HoldReason, NoticeKey, Outcome, Seq, Timestamp, Verdict, Wanted, Weight},
     ports::WatchStart,
     triggers,
 };
@@ -34,7 +35,14 @@ impl Engine {
                 deployment,
                 outcome,
             } => {
-                self.state.active = None;
+                let ended = self.state.active.take();
+                if let (Outcome::Superseded { by: Some(_), .. }, Some(ended)) = (outcome, ended) {
+                    self.state.carried = ended.change.map(|change| Carried {
+                        change,
+                        expected: ended.expected,
+                        before: ended.before,
+                    });
+                }
                 self.in_flight.read = None;
                 self.state.keep_outcome(deployment.clone(), outcome.clone());
             }
@@ -74,6 +82,10 @@ impl Engine {
         };
         let rules = triggers::build(&policy, &self.config.host_triggers).unwrap_or_default();
         self.in_flight.last_read = None;
+        let (change, expected, before) = match self.state.carried.take() {
+            Some(carried) => (Some(carried.change), carried.expected, carried.before),
+            None => (None, Wanted::nothing(), None),
+        };
         self.state.active = Some(Active {
             id: deployment.clone(),
             candidate: candidate.clone(),
@@ -85,14 +97,15 @@ impl Engine {
             opened_at: at,
             stable: None,
             stage: Stage::Preflight,
-            expected: Wanted::nothing(),
-            before: None,
+            expected,
+            before,
             look_after: at,
+            check_after: at,
             steps: Vec::new(),
             index: 0,
             number: 0,
             step: None,
-            change: None,
+            change,
             hold: None,
             acknowledged: BTreeSet::new(),
             intake: super::intake::Intake::default(),
@@ -114,6 +127,12 @@ impl Engine {
         let Some(active) = &mut self.state.active else {
             return;
         };
+        let fresh = self
+            .state
+            .seen
+            .as_ref()
+            .filter(|seen| seen.asked_at >= active.look_after)
+            .map(|seen| &seen.observation);
         match fact {
             Fact::PlanMade {
                 kind,
@@ -136,7 +155,12 @@ impl Engine {
                 index,
                 deadline,
                 ..
-            } => active.enter(at, *number, usize::from(*index), *deadline),
+            } => {
+                active.enter(at, *number, usize::from(*index), *deadline);
+                if let Some(seen) = fresh {
+                    active.see(at, seen);
+                }
+            }
             Fact::StepDone { .. } => {
                 if matches!(active.steps.get(active.index), Some(Step::Bake { .. })) {
                     active.baked = true;
@@ -208,12 +232,19 @@ impl Engine {
                     .map_or_else(BTreeSet::new, |rollback| rollback.tried);
                 active.rollback = Some(Rollback {
                     cause: cause.clone(),
+                    decided_at: at,
                     target: target.clone(),
                     attempt: *attempt,
                     tried,
                     failed: None,
                 });
-                if active.stage == Stage::Preflight || matches!(cause, Cause::Platform { .. }) {
+                // From here on counts what the platform wants now, whoever made it so.
+                let others_moved_it = matches!(cause, Cause::Platform { .. })
+                    || active
+                        .hold
+                        .as_ref()
+                        .is_some_and(|hold| matches!(hold.reason, HoldReason::Contested { .. }));
+                if active.stage == Stage::Preflight || others_moved_it {
                     active.expected = seen.map_or_else(Wanted::nothing, |seen| seen.wanted.clone());
                     active.before = None;
                     active.change = None;
@@ -343,14 +374,13 @@ impl Active {
                 let after = pending.change.applied_to(&self.expected);
                 let before = std::mem::replace(&mut self.expected, after);
                 self.before = Some((before, at.after(settle)));
-                // A look that was asked for in this very millisecond may be older than the change.
-                self.look_after = at.after(Duration::from_millis(1));
+                self.look_after = just_after(at);
             }
             SentState::InDoubt { settles, until, .. } => {
-                self.look_after = at;
+                self.look_after = just_after(at);
                 self.change = Some(PendingChange {
                     doubt: Some(Doubt {
-                        since: at,
+                        since: just_after(at),
                         settles: *settles,
                         until: *until,
                     }),
@@ -358,7 +388,7 @@ impl Active {
                 });
             }
             SentState::NotTaken { retry_at, .. } => {
-                self.look_after = at;
+                self.look_after = just_after(at);
                 if let Some(step) = &mut self.step {
                     step.retry_at = *retry_at;
                 }
@@ -374,14 +404,17 @@ impl Active {
     fn release(&mut self, at: Timestamp, by_person: bool) {
         let Some(hold) = self.hold.take() else { return };
         if !by_person {
-            // What could not be seen was not watched: the whole time begins anew.
-            if matches!(hold.reason, crate::model::HoldReason::Blind { .. }) {
+            // What could not be seen, or was sick, was not watched: the step's whole time begins anew.
+            if !matches!(
+                hold.reason,
+                HoldReason::Contested { .. } | HoldReason::InDoubt { .. }
+            ) {
                 self.step = None;
             }
             return;
         }
-        if let crate::model::HoldReason::TriggerFailed { trigger, .. }
-        | crate::model::HoldReason::ExternalCause { trigger, .. } = &hold.reason
+        if let HoldReason::TriggerFailed { trigger, .. }
+        | HoldReason::ExternalCause { trigger, .. } = &hold.reason
         {
             self.acknowledged.insert(Arc::clone(&trigger.name));
         }
@@ -394,6 +427,11 @@ impl Active {
             rollback.failed = None;
         }
     }
+}
+
+/// A look that was asked for in the very millisecond of a change may be older than the change.
+fn just_after(at: Timestamp) -> Timestamp {
+    at.after(Duration::from_millis(1))
 }
 
 /// Whether a verdict is worth its numbers.

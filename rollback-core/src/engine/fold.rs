@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Engine,
+    intake::Circumstances,
     state::{Active, PendingNotice, Seen, Stage},
 };
 use crate::{
@@ -39,8 +40,9 @@ impl Engine {
                 if self.in_flight.observe == Some(*asked_at) {
                     self.in_flight.observe = None;
                 }
-                if let Ok(observation) = result {
-                    self.fold_observation(at, *asked_at, observation);
+                match result {
+                    Ok(observation) => self.fold_observation(at, *asked_at, observation),
+                    Err(_) => self.in_flight.observe_after = at.after(Duration::from_secs(1)),
                 }
             }
             Input::Checked { release, result } => {
@@ -49,6 +51,7 @@ impl Engine {
                     && active.candidate == *release
                 {
                     active.candidate_check = Some(result.clone());
+                    active.check_after = at.after(Duration::from_secs(1));
                 }
             }
             Input::Reported(report) => {
@@ -101,9 +104,21 @@ impl Engine {
         if let (Stage::Preflight, Some(baseline)) = (active.stage, &mut active.baseline) {
             baseline.extend(answers.iter().filter_map(before_the_deployment));
         }
-        let sums = active
-            .intake
-            .take(&policy, answers, at, stale_after, active.opened_at);
+        let traffic_since = active
+            .watch
+            .as_ref()
+            .filter(|watch| !watch.verifies)
+            .map(|watch| watch.began);
+        let sums = active.intake.take(
+            &policy,
+            answers,
+            at,
+            &Circumstances {
+                stale_after,
+                counts_from: active.opened_at,
+                traffic_since,
+            },
+        );
         if let Some(watch) = &mut active.watch {
             watch.observe(at, sums);
         }
@@ -150,7 +165,7 @@ impl Active {
     }
 
     /// Since when the platform shows what the running step waits for.
-    fn see(&mut self, at: Timestamp, observation: &Observation) {
+    pub(super) fn see(&mut self, at: Timestamp, observation: &Observation) {
         let Some(release) = self.steps.get(self.index).and_then(|step| match step {
             Step::Check { .. } | Step::Bake { .. } => Some(&self.candidate),
             Step::Verify { .. } => self.stable.as_ref(),

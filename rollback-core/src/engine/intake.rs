@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    model::{Answer, MetricId, ReadError, Reading, Sample, Scope, Timestamp, Window},
+    model::{Answer, Arm, MetricId, ReadError, Reading, Sample, Scope, Timestamp, Window},
     policy::{Metric, PerScope, Policy},
 };
 
@@ -30,6 +30,17 @@ struct Totals {
     total: u64,
 }
 
+/// When readings are taken, and which of them count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circumstances {
+    /// A window that ended longer ago is not fresh.
+    pub(super) stale_after: Duration,
+    /// Totals that began before only set the mark.
+    pub(super) counts_from: Timestamp,
+    /// Since when the candidate carries traffic: its warm-up begins there.
+    pub(super) traffic_since: Option<Timestamp>,
+}
+
 /// What one poll says of one metric of one arm (or of the service).
 #[derive(Debug)]
 pub(super) struct Sum {
@@ -48,14 +59,12 @@ impl Intake {
     }
 
     /// Takes the answers of one poll and gives what they say, summed up per metric and arm.
-    /// `newest` is the oldest end of a window that still counts as fresh.
     pub(super) fn take(
         &mut self,
         policy: &Policy,
         answers: &[Answer],
         at: Timestamp,
-        stale_after: Duration,
-        counts_from: Timestamp,
+        circumstances: &Circumstances,
     ) -> &[Sum] {
         self.sums.clear();
         for answer in answers {
@@ -63,9 +72,9 @@ impl Intake {
                 continue;
             };
             let fresh = match &answer.result {
-                Ok(reading) => {
-                    self.fresh(metric, &answer.scope, reading, at, stale_after, counts_from)
-                }
+                Ok(reading) => self
+                    .fresh(metric, &answer.scope, reading, at, circumstances)
+                    .filter(|_| circumstances.is_warm(metric, &answer.scope, reading)),
                 Err(error) => Some(Err(error.clone())),
             };
             if let Some(result) = fresh {
@@ -82,9 +91,13 @@ impl Intake {
         scope: &Scope,
         reading: &Reading,
         at: Timestamp,
-        stale_after: Duration,
-        counts_from: Timestamp,
+        circumstances: &Circumstances,
     ) -> Option<Result<Reading, ReadError>> {
+        let Circumstances {
+            stale_after,
+            counts_from,
+            ..
+        } = *circumstances;
         let window = reading.window;
         if window.to.after(stale_after) < at || window.from > window.to {
             return Some(Err(ReadError::NoData));
@@ -181,6 +194,16 @@ impl Intake {
     }
 }
 
+impl Circumstances {
+    /// Whether the candidate was under traffic for longer than the metric's warm-up.
+    fn is_warm(&self, metric: &Metric, scope: &Scope, reading: &Reading) -> bool {
+        scope.arm() != Some(Arm::Candidate)
+            || self
+                .traffic_since
+                .is_none_or(|since| reading.window.to >= since.after(metric.warmup))
+    }
+}
+
 /// What was counted since the last look at a running total. The first look at a total that began
 /// before `counts_from` only sets the mark; a later `since` or a smaller total is a reset, and all
 /// of the new total is new.
@@ -237,7 +260,7 @@ fn add(all: &mut Sample, new: &Sample, number: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Arm, InstanceId};
+    use crate::model::InstanceId;
 
     const START: i64 = 1_000_000;
 
@@ -276,12 +299,20 @@ mod tests {
 
     fn take(intake: &mut Intake, now: i64, answers: &[Answer]) -> Vec<Sample> {
         intake
-            .take(&policy(), answers, at(now), Duration::from_secs(10), at(0))
+            .take(&policy(), answers, at(now), &circumstances())
             .iter()
             .filter_map(|sum| sum.result.as_ref())
             .filter_map(|result| result.as_ref().ok())
             .map(|reading| reading.sample.clone())
             .collect()
+    }
+
+    fn circumstances() -> Circumstances {
+        Circumstances {
+            stale_after: Duration::from_secs(10),
+            counts_from: at(0),
+            traffic_since: None,
+        }
     }
 
     fn counted(bad: u64, total: u64) -> Vec<Sample> {
@@ -358,7 +389,7 @@ mod tests {
     fn a_stale_answer_is_no_data() {
         let mut intake = Intake::default();
         let stale = [answer("p95", "i1", 0, 1, Sample::Gauge(1.0))];
-        let sums = intake.take(&policy(), &stale, at(60), Duration::from_secs(10), at(0));
+        let sums = intake.take(&policy(), &stale, at(60), &circumstances());
         assert_eq!(sums[0].result, Some(Err(ReadError::NoData)));
     }
 }

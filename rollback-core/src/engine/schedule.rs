@@ -18,6 +18,9 @@ use crate::{
 /// Lines that are collected of a release that failed.
 const LAST_WORDS: usize = 20;
 
+/// A notice that was not answered for so long is sent again.
+const NOTICE_LOST: Duration = Duration::from_secs(60);
+
 /// When the engine wants to be woken, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -97,6 +100,7 @@ impl Engine {
                 ))));
         }
         if free(self.in_flight.observe)
+            && at >= self.in_flight.observe_after
             && (self.in_flight.hinted || self.look_due(active).is_some_and(|due| at >= due))
         {
             self.in_flight.observe = Some(at);
@@ -114,6 +118,7 @@ impl Engine {
         if active.stage == Stage::Preflight
             && !matches!(active.candidate_check, Some(Ok(())))
             && free(self.in_flight.check)
+            && at >= active.check_after
         {
             self.in_flight.check = Some(at);
             self.effects.push_back(Effect::Check {
@@ -146,7 +151,8 @@ impl Engine {
 
     fn schedule_notices(&mut self, at: Timestamp) {
         for (key, pending) in &self.state.notices {
-            if at < pending.next_at || self.in_flight.notices.contains_key(key) {
+            let sent = self.in_flight.notices.get(key);
+            if at < pending.next_at || sent.is_some_and(|sent| at < sent.after(NOTICE_LOST)) {
                 continue;
             }
             self.effects.push_back(Effect::Notify {
@@ -273,7 +279,7 @@ impl Engine {
         };
         for (key, pending) in &self.state.notices {
             let due = match self.in_flight.notices.get(key) {
-                Some(_) => None,
+                Some(sent) => Some(sent.after(NOTICE_LOST)),
                 None => Some(pending.next_at),
             };
             at(due, WakeReason::Notice);
@@ -284,7 +290,11 @@ impl Engine {
                 asked.map_or(due, |asked| Some(asked.after(lost)))
             };
             at(
-                asked(self.in_flight.observe, self.look_due(active)),
+                asked(
+                    self.in_flight.observe,
+                    self.look_due(active)
+                        .map(|due| due.max(self.in_flight.observe_after)),
+                ),
                 WakeReason::Look,
             );
             at(
@@ -301,10 +311,16 @@ impl Engine {
                     self.after_now(active.opened_at.after(deadline)),
                     WakeReason::PreFlight,
                 );
-                at(
-                    self.in_flight.check.map(|asked| asked.after(lost)),
-                    WakeReason::PreFlight,
-                );
+                if !matches!(active.candidate_check, Some(Ok(()))) {
+                    let due = asked(self.in_flight.check, Some(active.check_after));
+                    at(due, WakeReason::PreFlight);
+                }
+            }
+            if let Some(rollback) = &active.rollback
+                && active.steps.is_empty()
+            {
+                let late = rollback.decided_at.after(active.policy.deadlines.converge);
+                at(self.after_now(late), WakeReason::Step);
             }
             self.wake_for_step(active, &mut at);
             if let Some(pending) = &active.change {

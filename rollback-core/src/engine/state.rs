@@ -34,6 +34,16 @@ pub(super) struct State {
     pub(super) outcomes: VecDeque<(DeploymentId, Outcome)>,
     pub(super) seen: Option<Seen>,
     pub(super) notices: BTreeMap<NoticeKey, PendingNotice>,
+    /// What a superseded deployment had under way: its follower resolves it first.
+    pub(super) carried: Option<Carried>,
+}
+
+/// A change that outlived its deployment.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) change: PendingChange,
+    pub(super) expected: Wanted,
+    pub(super) before: Option<(Wanted, Timestamp)>,
 }
 
 impl State {
@@ -93,6 +103,8 @@ pub(super) struct Active {
     pub(super) before: Option<(Wanted, Timestamp)>,
     /// Nothing is intended before a look that was asked for at this time or later.
     pub(super) look_after: Timestamp,
+    /// The candidate is not checked again before.
+    pub(super) check_after: Timestamp,
     pub(super) steps: Vec<Step>,
     pub(super) index: usize,
     pub(super) number: u32,
@@ -159,6 +171,7 @@ pub(super) struct Doubt {
 #[derive(Debug, Clone)]
 pub(super) struct Rollback {
     pub(super) cause: Cause,
+    pub(super) decided_at: Timestamp,
     pub(super) target: ReleaseId,
     pub(super) attempt: u32,
     /// Targets that did not work.
@@ -194,6 +207,8 @@ impl Crashes {
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     pub(super) observe: Option<Timestamp>,
+    /// After a look that failed, the next one waits.
+    pub(super) observe_after: Timestamp,
     pub(super) hinted: bool,
     pub(super) read: Option<Timestamp>,
     pub(super) last_read: Option<Timestamp>,

@@ -88,6 +88,11 @@ pub enum HoldReason {
         /// What happened.
         why: Arc<str>,
     },
+    /// The platform has not answered for longer than a step may take.
+    PlatformUnreachable {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The engine could not handle an input.
     Faulted {
         /// What happened.
@@ -121,6 +126,9 @@ impl fmt::Display for HoldReason {
                 write!(f, "somebody keeps applying the rejected release {release}")
             }
             Self::RollbackFailed { why } => write!(f, "the rollback failed: {why}"),
+            Self::PlatformUnreachable { since } => {
+                write!(f, "the platform has not answered since {since}")
+            }
             Self::Faulted { why } => write!(f, "an input could not be handled: {why}"),
         }
     }

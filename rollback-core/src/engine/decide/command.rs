@@ -95,9 +95,6 @@ impl Engine {
                 if active.stage != Stage::Planned(PlanKind::Rollout) {
                     return not_now("only a rollout can be promoted");
                 }
-                if active.change.is_some() {
-                    return not_now("a change is under way; promote again in a moment");
-                }
                 vec![
                     Fact::Promoted {
                         deployment: active.id.clone(),
@@ -143,10 +140,13 @@ impl Engine {
                 }
             }
             (Command::AdoptPolicy, Some(active)) => match &self.state.adopted {
-                Some(digest) if active.stage != Stage::Preflight => vec![Fact::PolicySwitched {
-                    deployment: active.id.clone(),
-                    policy: digest.clone(),
-                }],
+                Some(digest) if active.stage != Stage::Preflight => match self.can_run() {
+                    Ok(()) => vec![Fact::PolicySwitched {
+                        deployment: active.id.clone(),
+                        policy: digest.clone(),
+                    }],
+                    Err(reason) => refused(None, reason),
+                },
                 _ => not_now("the deployment has not begun; it takes the newest policy anyway"),
             },
         }
@@ -157,14 +157,7 @@ impl Engine {
         release: &ReleaseId,
         override_rejection: bool,
     ) -> Result<(), RefusedReason> {
-        let Some(policy) = self.state.policy() else {
-            return Err(RefusedReason::NoPolicy);
-        };
-        if let Err(why) = triggers::build(policy, &self.config.host_triggers) {
-            return Err(RefusedReason::PreFlight {
-                why: Arc::from(why.to_string()),
-            });
-        }
+        self.can_run()?;
         if self.state.active.as_ref().is_some_and(Active::rolls_back) {
             return Err(RefusedReason::RollingBack);
         }
@@ -172,10 +165,10 @@ impl Engine {
             .state
             .active
             .as_ref()
-            .is_some_and(|active| active.change.is_some())
+            .is_some_and(|active| active.candidate == *release)
         {
             return Err(RefusedReason::NotNow {
-                why: Arc::from("a change is under way; deploy again in a moment"),
+                why: Arc::from("this release is being deployed already"),
             });
         }
         if self.state.ledger.standing(release) == Standing::Rejected && !override_rejection {
@@ -184,6 +177,17 @@ impl Engine {
             });
         }
         Ok(())
+    }
+
+    /// Whether every rule of the newest policy can be run here.
+    fn can_run(&self) -> Result<(), RefusedReason> {
+        let policy = self.state.policy().ok_or(RefusedReason::NoPolicy)?;
+        match triggers::build(policy, &self.config.host_triggers) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(RefusedReason::PreFlight {
+                why: Arc::from(why.to_string()),
+            }),
+        }
     }
 
     /// The facts that open a deployment, ending the one that is under way.
@@ -269,6 +273,8 @@ impl Engine {
                     | HoldReason::StepFailed { .. }
                     | HoldReason::Contested { .. }
                     | HoldReason::Faulted { .. }
+                    | HoldReason::PlatformUnreachable { .. }
+                    | HoldReason::Blind { .. }
             )
         );
         if active.rolls_back() && !waits {

@@ -37,40 +37,38 @@ impl Engine {
                 },
             });
         }
-        self.contested(active, &observation.wanted).or_else(|| {
-            Some(Fact::Ended {
+        if let Some(contested) = self.contested(active, &observation.wanted) {
+            let same = active
+                .hold
+                .as_ref()
+                .is_some_and(|hold| hold.reason == contested);
+            return (!same).then(|| Fact::Held {
                 deployment: active.id.clone(),
-                outcome: Outcome::Superseded {
-                    by: None,
-                    why: Arc::from(format!(
-                        "somebody else changed the platform: it wants {}, and this deployment left \
-                         it at {}",
-                        observation.wanted, active.expected
-                    )),
-                },
-            })
+                reason: contested,
+                exits: vec![HoldExit::DataReturns, HoldExit::RollBack, HoldExit::Abort],
+            });
+        }
+        Some(Fact::Ended {
+            deployment: active.id.clone(),
+            outcome: Outcome::Superseded {
+                by: None,
+                why: Arc::from(format!(
+                    "somebody else changed the platform: it wants {}, and this deployment left it \
+                     at {}",
+                    observation.wanted, active.expected
+                )),
+            },
         })
     }
 
     /// Somebody brings back what this deployment is leaving, or what was rejected before.
-    fn contested(&self, active: &Active, wanted: &Wanted) -> Option<Fact> {
+    fn contested(&self, active: &Active, wanted: &Wanted) -> Option<HoldReason> {
         let main = wanted.main()?;
         let left = active.rolls_back() && *main == active.candidate;
         let rejected = self.state.ledger.standing(main) == Standing::Rejected;
-        if !left && !rejected {
-            return None;
-        }
-        let reason = HoldReason::Contested {
+        (left || rejected).then(|| HoldReason::Contested {
             release: main.clone(),
-        };
-        match &active.hold {
-            Some(hold) if hold.reason == reason => None,
-            _ => Some(Fact::Held {
-                deployment: active.id.clone(),
-                reason,
-                exits: vec![HoldExit::RollBack, HoldExit::Abort],
-            }),
-        }
+        })
     }
 
     /// The platform's own rollback is on its way: nothing of ours is sent meanwhile.

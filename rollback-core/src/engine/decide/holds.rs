@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{Engine, state::Active},
+    engine::{Engine, fold::stale_after, state::Active},
     entry::Fact,
     model::{Action, HoldExit, HoldReason, Timestamp, Verdict},
 };
@@ -11,7 +11,7 @@ use crate::{
 impl Engine {
     pub(super) fn decide_hold(&self, at: Timestamp, active: &Active) -> Option<Fact> {
         if active.hold.is_some() {
-            return self.ends_by_itself(active).map(|exit| Fact::Released {
+            return self.ends_by_itself(at, active).map(|exit| Fact::Released {
                 deployment: active.id.clone(),
                 exit,
                 by: None,
@@ -42,6 +42,20 @@ impl Engine {
                 )),
             };
             return held(reason, &[HoldExit::DataReturns, HoldExit::Abort]);
+        }
+        if let Some(step) = &active.step
+            && at >= step.deadline
+            && !self.sees_platform(at, active)
+        {
+            let since = self
+                .state
+                .seen
+                .as_ref()
+                .map_or(active.opened_at, |seen| seen.asked_at);
+            return held(
+                HoldReason::PlatformUnreachable { since },
+                &[HoldExit::DataReturns, HoldExit::RollBack, HoldExit::Abort],
+            );
         }
         let watch = active.watch.as_ref()?;
         if !active.rolls_back() && active.promoted_by.is_none() {
@@ -75,7 +89,7 @@ impl Engine {
     }
 
     /// The exit by which a hold ends without a person.
-    fn ends_by_itself(&self, active: &Active) -> Option<HoldExit> {
+    fn ends_by_itself(&self, at: Timestamp, active: &Active) -> Option<HoldExit> {
         let hold = active.hold.as_ref()?;
         let verdict_of = |trigger| {
             active
@@ -94,6 +108,7 @@ impl Engine {
             HoldReason::Inconclusive { trigger, .. } => {
                 matches!(verdict_of(trigger), Some(Verdict::Pass))
             }
+            HoldReason::PlatformUnreachable { .. } => self.sees_platform(at, active),
             HoldReason::InDoubt { change, .. } => active
                 .change
                 .as_ref()
@@ -117,6 +132,14 @@ impl Engine {
             .blind()
             .filter(|rule| !active.acknowledged.contains(&rule.id.name))
             .filter(|rule| at >= rule.since.after(active.policy.blindness.budget))
+    }
+
+    /// Whether the newest look at the platform is fresh: nothing is concluded from an old one.
+    pub(super) fn sees_platform(&self, at: Timestamp, active: &Active) -> bool {
+        self.state
+            .seen
+            .as_ref()
+            .is_some_and(|seen| at <= seen.asked_at.after(stale_after(active)))
     }
 
     /// The engine panicked on an input: a person looks before anything else happens.

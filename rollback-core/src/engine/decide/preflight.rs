@@ -23,6 +23,14 @@ impl Engine {
                 why: Arc::from(why),
             })
         };
+        if active.change.is_some() {
+            // The deployment before this one left a change under way: it is resolved first.
+            return if late {
+                not_fit("a change of the deployment before is still in doubt".to_owned())
+            } else {
+                None
+            };
+        }
         match &active.candidate_check {
             Some(Ok(())) => {}
             Some(Err(error @ (ChangeError::Refused { .. } | ChangeError::Unsupported { .. }))) => {

@@ -9,6 +9,7 @@ use crate::{
         Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome, ReleaseId,
         Timestamp, TriggerId, Verdict,
     },
+    policy::OnNoData,
     ports::PermitRequest,
 };
 
@@ -128,8 +129,16 @@ impl Engine {
                 cause: rollback.cause.clone(),
             });
         }
-        if !active.steps.is_empty() || active.change.is_some() || self.platform_rolls_back(active) {
+        if !active.steps.is_empty() || active.change.is_some() {
             return None;
+        }
+        if self.platform_rolls_back(active) {
+            let late = rollback.decided_at.after(active.policy.deadlines.converge);
+            return (at >= late).then(|| Fact::RollbackAttemptFailed {
+                deployment: active.id.clone(),
+                target: rollback.target.clone(),
+                why: Arc::from("the platform's own rollback does not end"),
+            });
         }
         Some(Fact::PlanMade {
             deployment: active.id.clone(),
@@ -168,6 +177,12 @@ impl Engine {
             .rules
             .iter()
             .find(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
+            .or_else(|| {
+                // Only where the policy says so in words.
+                (active.policy.blindness.then == OnNoData::RollBack)
+                    .then(|| self.blind_for_too_long(at, active))
+                    .flatten()
+            })
             .map(|rule| Cause::Trigger {
                 trigger: rule.id.clone(),
                 explanation: rule.explain(at),
@@ -287,11 +302,11 @@ impl Engine {
     /// The platform's evidence against the candidate, as numbers.
     fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Explanation> {
         let name = &active.name;
-        let explain = |rule: &str, value: Figure, threshold: Figure, sentence: String| {
+        let explain = |rule: &str, pass: String, value: Figure, threshold: Figure, sentence| {
             Some(Explanation {
                 rule: rule.to_owned(),
                 queries: vec!["the platform's own word".to_owned()],
-                would_pass: Some(format!("{} below {}", threshold.name, threshold.value)),
+                would_pass: Some(pass),
                 figures: vec![value],
                 threshold: Some(threshold),
                 sentence,
@@ -303,6 +318,7 @@ impl Engine {
         if crashes >= limit {
             return explain(
                 "candidate instances that end by themselves",
+                format!("fewer than {limit} crashes"),
                 Figure::new("crashes", f64::from(crashes), ""),
                 Figure::new("crash_limit", f64::from(limit), ""),
                 format!("{name} crashed {crashes} times (limit {limit})"),
@@ -316,6 +332,7 @@ impl Engine {
         {
             return explain(
                 "the platform gives the candidate up",
+                format!("{name} running"),
                 Figure::new("failing", 1.0, ""),
                 Figure::new("failing", 1.0, ""),
                 format!("{name} cannot run: {why}"),
@@ -327,6 +344,7 @@ impl Engine {
         if let (Some(why), true) = (&step.refused, guilty) {
             return explain(
                 "the platform refuses a step",
+                format!("a platform that takes `{word}`"),
                 Figure::new("refused", 1.0, ""),
                 Figure::new("refused", 1.0, ""),
                 format!("the platform refused to {word} {name}: {why}"),
@@ -334,11 +352,12 @@ impl Engine {
         }
         let waits_for_platform = matches!(word, "converge" | "check" | "weights")
             || (word == "bake" && step.good_since.is_none());
-        if guilty && at >= step.deadline && waits_for_platform {
+        if guilty && at >= step.deadline && waits_for_platform && self.sees_platform(at, active) {
             let allowed = step.deadline.since(step.entered).as_secs_f64();
             let taken = at.since(step.entered).as_secs_f64();
             return explain(
                 "a step must not take longer than its deadline",
+                format!("{name} ready within {allowed} s"),
                 Figure::new("taken", taken, "s"),
                 Figure::new("deadline", allowed, "s"),
                 format!("{name} was not ready: step `{word}` took longer than {allowed} s"),

@@ -92,7 +92,7 @@ impl Engine {
         if let Some(why) = &running.refused {
             return self.step_failed(active, &format!("the platform refused: {why}"));
         }
-        if at >= running.deadline {
+        if at >= running.deadline && self.sees_platform(at, active) {
             let allowed = running.deadline.since(running.entered);
             let text = crate::model::duration_text(allowed);
             return self.step_failed(active, &format!("`{change}` was not done within {text}"));
@@ -183,6 +183,21 @@ impl Engine {
         if at < running.entered.after(length) {
             return None;
         }
+        if at >= running.deadline && self.sees_platform(at, active) && running.good_since.is_some()
+        {
+            return Some(Fact::Held {
+                deployment: active.id.clone(),
+                reason: HoldReason::StepFailed {
+                    why: Arc::from("the bake came to no end: not every required trigger passed"),
+                },
+                exits: vec![
+                    HoldExit::Resume,
+                    HoldExit::Promote,
+                    HoldExit::RollBack,
+                    HoldExit::Abort,
+                ],
+            });
+        }
         running.good_since?;
         let watch = active.watch.as_ref()?;
         let required: Vec<_> = watch
@@ -246,7 +261,7 @@ impl Engine {
         if good.is_some_and(|since| at >= since.after(hold_for)) {
             return Some(done(active, running));
         }
-        if at < running.deadline {
+        if at < running.deadline || !self.sees_platform(at, active) {
             return None;
         }
         let rollback = active.rollback.as_ref()?;
