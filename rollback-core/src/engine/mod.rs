@@ -23,12 +23,14 @@ mod fold;
 mod intake;
 mod notices;
 mod plan;
+mod replay;
 mod schedule;
 mod state;
 mod status;
 mod watch;
 
 pub use config::EngineConfig;
+pub use replay::{Difference, replay};
 pub use schedule::{NextWake, WakeReason};
 pub use status::{ActiveStatus, Status, TriggerStatus};
 

@@ -40,5 +40,8 @@ pub(crate) fn tell(name: &str, story: &str) -> String {
             told.push('\n');
         }
     }
+    world
+        .replays()
+        .unwrap_or_else(|why| panic!("{name}: the replay differs: {why}"));
     told
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rollback_core::{
-    engine::{Engine, EngineConfig},
+    engine::{Engine, EngineConfig, replay},
     entry::{ChangeReport, Command, Effect, Entry, Input, Keep},
     model::{
         Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Change, ChangeError, ChannelId,
@@ -60,6 +60,12 @@ impl World {
             platform_rollback: None,
             said: Vec::new(),
         }
+    }
+
+    /// The journal once more through the engine gives the same facts.
+    pub(crate) fn replays(&self) -> Result<(), String> {
+        replay(config(self.permits), &self.journal)
+            .map_err(|difference| format!("entry {}: {:?}", difference.seq, difference.first()))
     }
 
     /// Plays one command and gives what the engine said meanwhile.
@@ -383,17 +389,21 @@ impl World {
 }
 
 fn engine(permits: bool) -> Engine {
+    Engine::new(config(permits))
+}
+
+fn config(permits: bool) -> EngineConfig {
     let capabilities = Capabilities::least(Duration::ZERO)
         .with_compare_and_set()
         .with_two_arms()
         .with_weights();
     let config = EngineConfig::new(ServiceId::new("shop").unwrap(), capabilities)
         .with_channels(vec![ChannelId::new("chat").unwrap()]);
-    Engine::new(if permits {
+    if permits {
         config.with_permits()
     } else {
         config
-    })
+    }
 }
 
 fn id(text: &str) -> ReleaseId {
