@@ -37,6 +37,7 @@ mod tests;
 use std::fmt;
 
 pub use catalogue::{MetricCatalogue, Slot, Subject};
+pub(crate) use error::closest;
 pub use error::{ConditionError, ConditionErrorKind, Span};
 pub use eval::{Missing, Truth, UnknownReason, Value};
 pub use explain::{ComparisonExplanation, ConditionExplanation, Passing, Seen};

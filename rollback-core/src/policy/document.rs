@@ -1,67 +1,76 @@
-//! The form in which people write a policy, and the step from there to a valid [`Policy`].
+//! The form in which people write a policy: every key, its unit and its default.
+//!
+//! Durations are written `500ms`, `2s`, `1m 30s`, `2h`, `1d`; shares `5%` or `0.05`. A key that does
+//! not stand here is an error.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use super::{
-    Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Policy,
-    Rule, Strategy, TriggerRule, Verification, duration::parse_duration,
-};
+pub use super::values::{Share, Text};
 use crate::{
     condition::Unit,
-    model::{Action, MetricId, Query, ServiceId, Weight, duration_text},
+    model::{Action, MetricId, ServiceId},
 };
 
 /// A policy as it is written. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyDocument {
-    /// The service it is written for.
+    /// `service:` the service it is written for. Default: fits any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceId>,
-    /// `blue_green`.
+    /// `strategy:` the steps of a rollout. Default: `blue_green`, the only one yet.
     #[serde(default)]
     pub strategy: StrategyName,
-    /// The share that stays with the stable release during the bake: `5%`.
+    /// `holdback:` the share of the traffic that stays with the stable release during the bake,
+    /// below 100%, in steps of 0.01%. Whatever compares with the stable release needs it.
+    /// Default: `0%`.
     #[serde(default)]
-    pub holdback: Percent,
-    /// How long the candidate must be ready before it gets traffic.
-    #[serde(default = "default_check")]
+    pub holdback: Share,
+    /// `check:` how long the candidate must be ready without a break before it gets traffic.
+    /// Default: `0s`, ready once.
+    #[serde(default)]
     pub check: Text<Duration>,
-    /// How often metrics are read.
+    /// `poll:` how often metrics are read and the platform is looked at while a deployment is being
+    /// watched; at most `1h`. Default: `10s`.
     #[serde(default = "default_poll")]
     pub poll: Text<Duration>,
-    /// What is read, by name.
+    /// `metrics:` what is read, by name. Names are letters, digits and `_`.
     #[serde(default)]
     pub metrics: BTreeMap<MetricId, MetricDocument>,
-    /// What must not be true.
+    /// `triggers:` what must not be true; at least one is required for a promotion.
     #[serde(default)]
     pub triggers: Vec<TriggerDocument>,
-    /// How long the candidate is watched under traffic.
+    /// `bake:` how long the candidate is watched under traffic before it counts as proven.
+    /// No default.
     pub bake: Text<Duration>,
-    /// What a rollback must show.
+    /// `verify:` what a rollback must show before it counts.
     #[serde(default)]
     pub verify: VerifyDocument,
-    /// When a step is stuck.
+    /// `deadlines:` when a step is stuck.
     #[serde(default)]
     pub deadlines: DeadlinesDocument,
-    /// How many rollbacks are allowed.
+    /// `budget:` how many rollbacks are allowed.
     #[serde(default)]
     pub budget: BudgetDocument,
-    /// How long a required trigger may be without sight.
+    /// `blind_budget:` how long a required trigger may be without sight before `on_no_data` follows.
+    /// Default: `5m`.
     #[serde(default = "default_blind")]
     pub blind_budget: Text<Duration>,
-    /// `hold` or `roll_back`.
+    /// `on_no_data:` what then follows: `hold` or `roll_back`. Default: `hold`.
     #[serde(default)]
     pub on_no_data: OnNoDataName,
-    /// `promote` or `hold`.
+    /// `on_inconclusive:` what follows when a required comparison cannot tell at the end of the
+    /// bake: `promote` (if what needs one arm only has passed) or `hold`. Default: `promote`.
     #[serde(default)]
     pub on_inconclusive: OnInconclusiveName,
-    /// `trust_running` or `bake`.
+    /// `bootstrap:` how a service without a ledger begins: `trust_running` or `bake`.
+    /// Default: `trust_running`.
     #[serde(default)]
     pub bootstrap: BootstrapName,
-    /// How often instances of the candidate may crash.
+    /// `crash_limit:` how often instances of the candidate may crash before the deployment counts as
+    /// failed. A number. Default: `3`.
     #[serde(default = "default_crash_limit")]
     pub crash_limit: u32,
 }
@@ -70,7 +79,7 @@ pub struct PolicyDocument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrategyName {
-    /// Beside, check, shift, bake, retire.
+    /// `blue_green`: beside, check, shift, bake, retire.
     #[default]
     BlueGreen,
 }
@@ -79,10 +88,10 @@ pub enum StrategyName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnNoDataName {
-    /// Wait for a person or for data.
+    /// `hold`: wait for a person or for data.
     #[default]
     Hold,
-    /// Roll back.
+    /// `roll_back`.
     RollBack,
 }
 
@@ -90,10 +99,10 @@ pub enum OnNoDataName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnInconclusiveName {
-    /// Promote, if the required one-arm triggers passed.
+    /// `promote`, if the required one-arm triggers passed.
     #[default]
     Promote,
-    /// Wait for a person.
+    /// `hold`: wait for a person.
     Hold,
 }
 
@@ -101,35 +110,39 @@ pub enum OnInconclusiveName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BootstrapName {
-    /// What runs and is ready counts as proven.
+    /// `trust_running`: what runs and is ready counts as proven.
     #[default]
     TrustRunning,
-    /// Nothing counts as proven before its bake.
+    /// `bake`: nothing counts as proven before its bake.
     Bake,
 }
 
-/// One of `metrics:`
+/// One of `metrics:`. Either `query`, or both `bad` and `total`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricDocument {
-    /// `ratio`, `percent`, `ms`, `s`, `count`, `bytes` or `state`.
+    /// `unit:` `ratio` (0 to 1), `percent` (0 to 100), `ms`, `s`, `count`, `bytes` or `state`
+    /// (a word). No default. Counts become a share for `ratio` and `percent`, and the number of bad
+    /// events per poll for `count`.
     pub unit: Unit,
-    /// `service`, `arm` or `instance`.
+    /// `per:` `service`, `arm` or `instance`; counts of instances are added up for each arm, values
+    /// and states of instances are judged one by one. Default: `arm`.
     #[serde(default)]
     pub per: PerName,
-    /// A value or state.
+    /// `query:` one value or state, in the source's own language. Placeholders: `{{service}}`
+    /// `{{release}}` `{{arm}}` `{{instance}}` `{{address}}` `{{window}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<Arc<str>>,
-    /// Counts what went wrong; with `total`.
+    /// `bad:` counts what went wrong; with `total`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<Arc<str>>,
-    /// Counts everything; with `bad`.
+    /// `total:` counts everything, what went wrong included; with `bad`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Arc<str>>,
-    /// Which source.
+    /// `source:` the name of the metric source. Default: the only one there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Arc<str>>,
-    /// Readings of an arm younger than this are not judged.
+    /// `warmup:` readings of an arm younger than this are not judged. Default: `0s`.
     #[serde(default)]
     pub warmup: Text<Duration>,
 }
@@ -138,56 +151,61 @@ pub struct MetricDocument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PerName {
-    /// The service as a whole.
+    /// `service`: the service as a whole.
     Service,
-    /// Each arm.
+    /// `arm`: each arm.
     #[default]
     Arm,
-    /// Each instance.
+    /// `instance`: each instance of each arm.
     Instance,
 }
 
-/// One of `triggers:`
+/// One of `triggers:`. Exactly one of `when`, `compare` and `host`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerDocument {
-    /// Its name.
+    /// `name:` its name, used once. No default.
     pub name: Arc<str>,
-    /// A condition; true when things are bad.
+    /// `when:` a condition that is true when things are bad, such as `error_rate > 5%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Arc<str>>,
-    /// How long without a break; with `when`.
+    /// `for:` how long without a break, measured by the readings; with `when`. Default: `0s`, one
+    /// reading decides.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
     pub for_: Option<Text<Duration>>,
-    /// A metric with counts that is compared with the stable arm.
+    /// `compare:` a metric with `bad` and `total` whose errors are compared with those of the stable
+    /// release at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<MetricId>,
-    /// With `compare`; `1%`.
+    /// `max_false_rollback_rate:` probability of ever rolling back a candidate that is not worse,
+    /// above 0% and below 100%; with `compare`. Default: `1%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_false_rollback_rate: Option<Percent>,
-    /// With `compare`; a ratio of at least 1.
+    pub max_false_rollback_rate: Option<Share>,
+    /// `min_effect:` only a candidate more than so many times as error-prone counts as worse, at
+    /// least 1; with `compare`. Default: `1.25`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_effect: Option<f64>,
-    /// The rule is the host's own.
+    /// `host:` `true` if the rule is written by the host and given to the controller under this
+    /// name. Default: `false`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub host: bool,
-    /// `observe`, `notify`, `hold` or `roll_back`.
+    /// `action:` what it may do: `observe`, `notify`, `hold` or `roll_back`. Default: `roll_back`.
     #[serde(default = "default_action")]
     pub action: Action,
-    /// Whether a deployment is only promoted if it passes; by default if the action is
-    /// `roll_back`.
+    /// `required:` whether a deployment is only promoted if it passes. Default: `true` if the action
+    /// is `roll_back`, else `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
 }
 
-/// `verify:`
+/// `verify:` what a rollback must show before it counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifyDocument {
-    /// How long without a break.
+    /// `for:` how long the restored release must be good without a break. Default: `30s`.
     #[serde(rename = "for")]
     pub for_: Text<Duration>,
-    /// Within which time.
+    /// `within:` within which time. Default: `5m`.
     pub within: Text<Duration>,
 }
 
@@ -200,23 +218,24 @@ impl Default for VerifyDocument {
     }
 }
 
-/// `deadlines:`
+/// `deadlines:` when a step is stuck; each above zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadlinesDocument {
-    /// The checks before anything is changed.
+    /// `preflight:` the checks before anything is changed. Default: `1m`.
     pub preflight: Text<Duration>,
-    /// Until all of a release is ready.
+    /// `converge:` until all of a release is ready. Default: `10m`.
     pub converge: Text<Duration>,
-    /// Until traffic is where it was sent.
+    /// `shift:` until traffic is where it was sent. Default: `2m`.
     pub shift: Text<Duration>,
-    /// Until a release is gone.
+    /// `retire:` until a release is gone. Default: `5m`.
     pub retire: Text<Duration>,
-    /// Until one sending is answered.
+    /// `apply:` until the sending of one change is answered. Default: `30s`.
     pub apply: Text<Duration>,
-    /// Until a change in doubt is given to a person.
+    /// `doubt:` until a change of which nobody knows whether it was taken is given to a person.
+    /// Default: `2m`.
     pub doubt: Text<Duration>,
-    /// Until the fleet's silence is a no.
+    /// `permit:` until the fleet's silence is taken for a no. Default: `1m`.
     pub permit: Text<Duration>,
 }
 
@@ -234,15 +253,15 @@ impl Default for DeadlinesDocument {
     }
 }
 
-/// `budget:`
+/// `budget:` how many rollbacks are allowed, failed ones counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetDocument {
-    /// So many …
+    /// `rollbacks:` so many. A number. Default: `3`.
     pub rollbacks: u32,
-    /// … within this time.
+    /// `per:` within this time. Default: `1h`.
     pub per: Text<Duration>,
-    /// Not sooner after the last one.
+    /// `cooldown:` not sooner after the last one than this. Default: `0s`.
     pub cooldown: Text<Duration>,
 }
 
@@ -256,328 +275,8 @@ impl Default for BudgetDocument {
     }
 }
 
-impl TryFrom<PolicyDocument> for Policy {
-    type Error = String;
-
-    fn try_from(document: PolicyDocument) -> Result<Self, String> {
-        let mut metrics = Vec::new();
-        for (id, metric) in document.metrics {
-            metrics.push(metric.compile(id)?);
-        }
-        let mut triggers: Vec<TriggerRule> = Vec::new();
-        for trigger in document.triggers {
-            let rule = trigger.compile()?;
-            if triggers.iter().any(|other| other.name == rule.name) {
-                return Err(format!("two triggers are named `{}`", rule.name));
-            }
-            triggers.push(rule);
-        }
-        let policy = Self {
-            service: document.service,
-            strategy: match document.strategy {
-                StrategyName::BlueGreen => Strategy::BlueGreen {
-                    holdback: document.holdback.weight()?,
-                    check: document.check.0,
-                },
-            },
-            poll: document.poll.0,
-            metrics,
-            triggers,
-            bake: document.bake.0,
-            verify: Verification {
-                hold_for: document.verify.for_.0,
-                within: document.verify.within.0,
-            },
-            deadlines: Deadlines {
-                preflight: document.deadlines.preflight.0,
-                converge: document.deadlines.converge.0,
-                shift: document.deadlines.shift.0,
-                retire: document.deadlines.retire.0,
-                apply: document.deadlines.apply.0,
-                doubt: document.deadlines.doubt.0,
-                permit: document.deadlines.permit.0,
-            },
-            budget: Budget {
-                rollbacks: document.budget.rollbacks,
-                per: document.budget.per.0,
-                cooldown: document.budget.cooldown.0,
-            },
-            blindness: Blindness {
-                budget: document.blind_budget.0,
-                then: match document.on_no_data {
-                    OnNoDataName::Hold => OnNoData::Hold,
-                    OnNoDataName::RollBack => OnNoData::RollBack,
-                },
-            },
-            on_inconclusive: match document.on_inconclusive {
-                OnInconclusiveName::Promote => OnInconclusive::Promote,
-                OnInconclusiveName::Hold => OnInconclusive::Hold,
-            },
-            bootstrap: match document.bootstrap {
-                BootstrapName::TrustRunning => Bootstrap::TrustRunning,
-                BootstrapName::Bake => Bootstrap::Bake,
-            },
-            crash_limit: document.crash_limit,
-        };
-        Ok(policy)
-    }
-}
-
-impl MetricDocument {
-    fn compile(self, id: MetricId) -> Result<Metric, String> {
-        let query = match (self.query, self.bad, self.total) {
-            (Some(query), None, None) => Query::Value(query),
-            (None, Some(bad), Some(total)) => Query::Counts { bad, total },
-            _ => {
-                return Err(format!(
-                    "metric `{id}`: give either `query`, or both `bad` and `total`"
-                ));
-            }
-        };
-        Ok(Metric {
-            id,
-            unit: self.unit,
-            per: match self.per {
-                PerName::Service => PerScope::Service,
-                PerName::Arm => PerScope::Arm,
-                PerName::Instance => PerScope::Instance,
-            },
-            query,
-            source: self.source,
-            warmup: self.warmup.0,
-        })
-    }
-}
-
-impl TriggerDocument {
-    fn compile(self) -> Result<TriggerRule, String> {
-        let name = self.name;
-        let rule = match (self.when, self.compare, self.host) {
-            (Some(condition), None, false) => Rule::When {
-                condition,
-                for_: self.for_.unwrap_or_default().0,
-            },
-            (None, Some(metric), false) => Rule::Compare {
-                metric,
-                max_false_rollback_rate: self
-                    .max_false_rollback_rate
-                    .map_or(0.01, |percent| percent.0 / 100.0),
-                min_effect: self.min_effect.unwrap_or(1.25),
-            },
-            (None, None, true) => Rule::Host,
-            _ => {
-                return Err(format!(
-                    "trigger `{name}`: give exactly one of `when`, `compare` and `host`"
-                ));
-            }
-        };
-        Ok(TriggerRule {
-            name,
-            rule,
-            action: self.action,
-            required: self.required.unwrap_or(self.action == Action::RollBack),
-        })
-    }
-}
-
-impl From<Policy> for PolicyDocument {
-    fn from(policy: Policy) -> Self {
-        let Strategy::BlueGreen { holdback, check } = policy.strategy;
-        Self {
-            service: policy.service,
-            strategy: StrategyName::BlueGreen,
-            holdback: Percent(f64::from(holdback.basis_points()) / 100.0),
-            check: Text(check),
-            poll: Text(policy.poll),
-            metrics: policy
-                .metrics
-                .into_iter()
-                .map(|metric| (metric.id.clone(), MetricDocument::from(metric)))
-                .collect(),
-            triggers: policy.triggers.into_iter().map(Into::into).collect(),
-            bake: Text(policy.bake),
-            verify: VerifyDocument {
-                for_: Text(policy.verify.hold_for),
-                within: Text(policy.verify.within),
-            },
-            deadlines: DeadlinesDocument {
-                preflight: Text(policy.deadlines.preflight),
-                converge: Text(policy.deadlines.converge),
-                shift: Text(policy.deadlines.shift),
-                retire: Text(policy.deadlines.retire),
-                apply: Text(policy.deadlines.apply),
-                doubt: Text(policy.deadlines.doubt),
-                permit: Text(policy.deadlines.permit),
-            },
-            budget: BudgetDocument {
-                rollbacks: policy.budget.rollbacks,
-                per: Text(policy.budget.per),
-                cooldown: Text(policy.budget.cooldown),
-            },
-            blind_budget: Text(policy.blindness.budget),
-            on_no_data: match policy.blindness.then {
-                OnNoData::Hold => OnNoDataName::Hold,
-                OnNoData::RollBack => OnNoDataName::RollBack,
-            },
-            on_inconclusive: match policy.on_inconclusive {
-                OnInconclusive::Promote => OnInconclusiveName::Promote,
-                OnInconclusive::Hold => OnInconclusiveName::Hold,
-            },
-            bootstrap: match policy.bootstrap {
-                Bootstrap::TrustRunning => BootstrapName::TrustRunning,
-                Bootstrap::Bake => BootstrapName::Bake,
-            },
-            crash_limit: policy.crash_limit,
-        }
-    }
-}
-
-impl From<Metric> for MetricDocument {
-    fn from(metric: Metric) -> Self {
-        let (query, bad, total) = match metric.query {
-            Query::Value(query) => (Some(query), None, None),
-            Query::Counts { bad, total } => (None, Some(bad), Some(total)),
-        };
-        Self {
-            unit: metric.unit,
-            per: match metric.per {
-                PerScope::Service => PerName::Service,
-                PerScope::Arm => PerName::Arm,
-                PerScope::Instance => PerName::Instance,
-            },
-            query,
-            bad,
-            total,
-            source: metric.source,
-            warmup: Text(metric.warmup),
-        }
-    }
-}
-
-impl From<TriggerRule> for TriggerDocument {
-    fn from(rule: TriggerRule) -> Self {
-        let mut document = Self {
-            name: rule.name,
-            when: None,
-            for_: None,
-            compare: None,
-            max_false_rollback_rate: None,
-            min_effect: None,
-            host: false,
-            action: rule.action,
-            required: Some(rule.required),
-        };
-        match rule.rule {
-            Rule::When { condition, for_ } => {
-                document.when = Some(condition);
-                document.for_ = Some(Text(for_));
-            }
-            Rule::Compare {
-                metric,
-                max_false_rollback_rate,
-                min_effect,
-            } => {
-                document.compare = Some(metric);
-                document.max_false_rollback_rate = Some(Percent(max_false_rollback_rate * 100.0));
-                document.min_effect = Some(min_effect);
-            }
-            Rule::Host => document.host = true,
-        }
-        document
-    }
-}
-
-/// A value that is written as text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Text<T>(pub T);
-
-impl Serialize for Text<Duration> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&duration_text(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Text<Duration> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        parse_duration(&text).map(Self).map_err(de::Error::custom)
-    }
-}
-
-/// A share, written `5%` or as a fraction of 1; kept in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Percent(pub f64);
-
-impl Percent {
-    fn weight(self) -> Result<Weight, String> {
-        let points = (self.0 * 100.0).round();
-        if !(0.0..=10_000.0).contains(&points) {
-            return Err(format!("{} % is not a share of the traffic", self.0));
-        }
-        // In range: checked above.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "in range"
-        )]
-        Weight::from_basis_points(points as u16).map_err(|error| error.to_string())
-    }
-}
-
-impl Serialize for Percent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}%", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Percent;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a share such as 5% or 0.05")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Percent, E> {
-                let number = text.trim().strip_suffix('%').map(str::trim);
-                let value = match number {
-                    Some(percent) => percent.parse::<f64>().ok(),
-                    None => text.trim().parse::<f64>().ok().map(|ratio| ratio * 100.0),
-                };
-                match value {
-                    Some(value) if (0.0..=100.0).contains(&value) => Ok(Percent(value)),
-                    _ => Err(E::custom(format!(
-                        "`{text}` is not a share; write 5% or 0.05"
-                    ))),
-                }
-            }
-            fn visit_f64<E: de::Error>(self, ratio: f64) -> Result<Percent, E> {
-                if (0.0..=1.0).contains(&ratio) {
-                    Ok(Percent(ratio * 100.0))
-                } else {
-                    Err(E::custom(format!(
-                        "{ratio} is not a share; write 5% or 0.05"
-                    )))
-                }
-            }
-            fn visit_u64<E: de::Error>(self, whole: u64) -> Result<Percent, E> {
-                match whole {
-                    0 => Ok(Percent(0.0)),
-                    1 => Ok(Percent(100.0)),
-                    _ => Err(E::custom(format!("{whole} is not a share; write {whole}%"))),
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
 fn seconds(count: u64) -> Text<Duration> {
     Text(Duration::from_secs(count))
-}
-
-fn default_check() -> Text<Duration> {
-    seconds(0)
 }
 
 fn default_poll() -> Text<Duration> {

@@ -37,7 +37,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = next.trim_start();
     }
     if total > Duration::from_secs(366 * 86_400) {
-        return Err(format!("`{text}` is longer than a year"));
+        return Err(format!(
+            "`{text}` is longer than a year; write at most 366d"
+        ));
     }
     Ok(total)
 }

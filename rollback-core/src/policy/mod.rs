@@ -1,14 +1,34 @@
 //! Policies: what is watched, what must never be true, and what follows.
 //!
-//! A [`Policy`] that exists is valid. It is read from its document form ([`document`]) and written
-//! back to it; the document is what people write and what the journal keeps.
+//! A [`Policy`] that exists has valid values; one that was read with `from_yaml` or `from_json` also
+//! makes sense as a whole. It is written back to its [`document`], which is what people write and
+//! what the journal keeps.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`document`] | every key that can be written, with unit and default |
+//! | `read`, `place`, `error` | text to document, and where in the text a mistake is |
+//! | `values`, `duration` | durations and shares |
+//! | `compile`, `written` | document to policy and back |
+//! | `check` | names, conditions, and triggers that can fire at all |
+//! | `rules` | the parts of a policy |
 
+mod check;
+mod compile;
 pub mod document;
 mod duration;
+mod error;
+mod place;
+mod read;
 mod rules;
+#[cfg(test)]
+mod tests;
+mod values;
+mod written;
 
 pub use document::PolicyDocument;
 pub use duration::parse_duration;
+pub use error::PolicyError;
 pub use rules::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
     Strategy, TriggerRule, Verification,
@@ -26,15 +46,16 @@ use crate::{
 /// Everything the engine needs to know about how one service is guarded.
 ///
 /// ```
-/// let policy: rollback_core::policy::Policy = serde_json::from_str(r#"{
+/// let policy = rollback_core::policy::Policy::from_json(r#"{
 ///     "service": "checkout",
 ///     "poll": "1s",
 ///     "metrics": {"errors": {"unit": "ratio", "per": "instance",
 ///         "bad": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total"}},
 ///     "triggers": [{"name": "too_many_errors", "when": "errors > 5%", "for": "2s"}],
 ///     "bake": "30s"
-/// }"#).unwrap();
+/// }"#)?;
 /// assert_eq!(policy.bake.as_secs(), 30);
+/// # Ok::<(), rollback_core::policy::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "PolicyDocument", into = "PolicyDocument")]

@@ -1,0 +1,215 @@
+//! A policy and its document are the same thing.
+
+use std::{sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    condition::Unit,
+    model::{Action, Query, Weight},
+};
+
+const FULL: &str = r#"{
+    "service": "checkout", "holdback": "7%", "check": "5s", "poll": "2s", "bake": "10m",
+    "metrics": {
+        "errors": {"unit": "ratio", "per": "instance", "bad": "bad", "total": "all", "warmup": "20s"},
+        "health": {"unit": "state", "query": "/health", "source": "http"},
+        "orders": {"unit": "count", "per": "service", "query": "orders"}
+    },
+    "triggers": [
+        {"name": "high", "when": "errors > 5%", "for": "30s"},
+        {"name": "against", "compare": "errors", "max_false_rollback_rate": "0.7%", "min_effect": 1.5},
+        {"name": "own", "host": true, "action": "hold", "required": true}
+    ],
+    "verify": {"for": "10s", "within": "1m"},
+    "budget": {"rollbacks": 1, "per": "2h", "cooldown": "1m"},
+    "on_no_data": "roll_back", "on_inconclusive": "hold", "bootstrap": "bake", "crash_limit": 0
+}"#;
+
+/// Journals name policies by it: it must not change between versions.
+#[test]
+fn the_digest_is_stable() {
+    let policy = Policy::from_json(FULL).unwrap();
+    assert_eq!(policy.digest().as_str(), "a3329b7a4b4db4c6402eb61133a1df87");
+    let mut other = policy.clone();
+    other.crash_limit = 1;
+    assert_ne!(other.digest(), policy.digest());
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let policy = Policy::from_json(
+        r#"{"bake": "10m", "metrics": {"p95": {"unit": "ms", "query": "p95"}},
+            "triggers": [{"name": "slow", "when": "p95 > 2s"}]}"#,
+    )
+    .unwrap();
+    let text = serde_json::to_string(&policy).unwrap();
+    assert_eq!(
+        text,
+        concat!(
+            r#"{"strategy":"blue_green","holdback":"0%","check":"0s","poll":"10s","#,
+            r#""metrics":{"p95":{"unit":"ms","per":"arm","query":"p95","warmup":"0s"}},"#,
+            r#""triggers":[{"name":"slow","when":"p95 > 2s","for":"0s","action":"roll_back","required":true}],"#,
+            r#""bake":"10m","verify":{"for":"30s","within":"5m"},"#,
+            r#""deadlines":{"preflight":"1m","converge":"10m","shift":"2m","retire":"5m","apply":"30s","doubt":"2m","permit":"1m"},"#,
+            r#""budget":{"rollbacks":3,"per":"1h","cooldown":"0s"},"blind_budget":"5m","#,
+            r#""on_no_data":"hold","on_inconclusive":"promote","bootstrap":"trust_running","crash_limit":3}"#
+        )
+    );
+}
+
+/// A journal holds policies that were decided on; later rules about what makes sense must not keep it
+/// from being read.
+#[test]
+fn a_policy_is_read_back_without_judging_it_again() {
+    let senseless = r#"{"bake": "10s", "poll": "1m"}"#;
+    assert!(Policy::from_json(senseless).is_err());
+    let policy: Policy = serde_json::from_str(senseless).unwrap();
+    assert!(policy.triggers.is_empty());
+    let impossible = serde_json::from_str::<Policy>(r#"{"bake": "0s"}"#).unwrap_err();
+    assert!(
+        impossible.to_string().contains("`bake` is zero"),
+        "{impossible}"
+    );
+}
+
+#[cfg(feature = "yaml")]
+#[test]
+fn yaml_and_json_read_the_same() {
+    // JSON is YAML.
+    assert_eq!(Policy::from_yaml(FULL), Policy::from_json(FULL));
+    let yaml = "
+service: checkout
+strategy: blue_green
+holdback: 5%
+metrics:
+  errors: { unit: ratio, per: arm, bad: 'sum(increase(http_requests_total{release=\"{{release}}\",code=~\"5..\"}[{{window}}]))', total: '...' }
+  p95:    { unit: ms, per: arm, query: '...' }
+triggers:
+  - { name: errors_against_stable, compare: errors, max_false_rollback_rate: 1%, min_effect: 1.25 }
+  - { name: slow, when: 'p95 > 2s', for: 1m, action: hold }
+bake: 10m
+";
+    let policy = Policy::from_yaml(yaml).unwrap();
+    assert_eq!(policy.triggers.len(), 2);
+    assert!(!policy.triggers[1].required);
+}
+
+fn duration() -> impl Generator<Value = Duration> {
+    (1_u64..=31_622_400_000).prop_map(Duration::from_millis)
+}
+
+use proptest::strategy::Strategy as Generator;
+
+fn text() -> impl Generator<Value = Arc<str>> {
+    "[ -~]{1,20}".prop_map(|text| Arc::from(text.as_str()))
+}
+
+prop_compose! {
+    fn metric()(
+        name in "[a-z_]{1,8}", unit in 0..7_usize, per in 0..3_usize, counts: bool,
+        first in text(), second in text(), source in proptest::option::of(text()),
+        warmup in duration(),
+    ) -> Metric {
+        let unit = Unit::ALL[unit];
+        let per = [PerScope::Service, PerScope::Arm, PerScope::Instance][per];
+        let countable = matches!(unit, Unit::Ratio | Unit::Percent | Unit::Count);
+        let query = if counts && countable {
+            Query::Counts { bad: first, total: second }
+        } else {
+            Query::Value(first)
+        };
+        let mut metric = Metric::new(MetricId::new(name).unwrap(), unit, per, query);
+        metric.source = source;
+        metric.warmup = warmup;
+        metric
+    }
+}
+
+prop_compose! {
+    fn rule()(
+        kind in 0..3, condition in text(), for_ in duration(), metric in "[a-z_]{1,8}",
+        rate in 0.000_001..0.999_f64, min_effect in 1.0..100.0_f64, action in 0..4_usize,
+        required: bool,
+    ) -> TriggerRule {
+        TriggerRule {
+            name: Arc::from(""),
+            rule: match kind {
+                0 => Rule::When { condition, for_ },
+                1 => Rule::Compare {
+                    metric: MetricId::new(metric).unwrap(),
+                    max_false_rollback_rate: rate,
+                    min_effect,
+                },
+                _ => Rule::Host,
+            },
+            action: [Action::Observe, Action::Notify, Action::Hold, Action::RollBack][action],
+            required,
+        }
+    }
+}
+
+prop_compose! {
+    fn policy()(
+        times in proptest::collection::vec(duration(), 13),
+        holdback in 0_u16..10_000,
+        metrics in proptest::collection::vec(metric(), 0..4),
+        rules in proptest::collection::vec(rule(), 0..4),
+        choices in 0_u8..8, rollbacks: u32, crash_limit: u32,
+    ) -> Policy {
+        let (mut metrics, mut triggers) = (metrics, rules);
+        metrics.sort_by(|a, b| a.id.cmp(&b.id));
+        metrics.dedup_by(|a, b| a.id == b.id);
+        for (index, rule) in triggers.iter_mut().enumerate() {
+            rule.name = Arc::from(format!("rule_{index}"));
+        }
+        Policy {
+            service: None,
+            strategy: crate::policy::Strategy::BlueGreen {
+                holdback: Weight::from_basis_points(holdback).unwrap(),
+                check: times[0],
+            },
+            poll: times[1],
+            metrics,
+            triggers,
+            bake: times[2],
+            verify: Verification { hold_for: times[3], within: times[4] },
+            deadlines: Deadlines {
+                preflight: times[5], converge: times[6], shift: times[7], retire: times[8],
+                apply: times[9], doubt: times[10], permit: times[11],
+            },
+            budget: Budget { rollbacks, per: times[12], cooldown: times[0] },
+            blindness: Blindness {
+                budget: times[1],
+                then: if choices & 1 == 0 { OnNoData::Hold } else { OnNoData::RollBack },
+            },
+            on_inconclusive: if choices & 2 == 0 { OnInconclusive::Hold } else { OnInconclusive::Promote },
+            bootstrap: if choices & 4 == 0 { Bootstrap::Bake } else { Bootstrap::TrustRunning },
+            crash_limit,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_policy_that_is_written_is_read_as_the_same(policy in policy()) {
+        let text = serde_json::to_string(&policy).unwrap();
+        let read: Policy = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&read, &policy);
+        prop_assert_eq!(read.digest(), policy.digest());
+    }
+
+    /// Whatever stands in the file: a policy or an error, and never a panic.
+    #[cfg(feature = "yaml")]
+    #[test]
+    fn a_damaged_policy_never_panics(at in 0..FULL.len(), damage in "\\PC{0,3}", cut in 0..40_usize) {
+        let end = (at + cut).min(FULL.len());
+        let text = format!("{}{damage}{}", &FULL[..at], &FULL[end..]);
+        for error in [Policy::from_yaml(&text), Policy::from_json(&text)].into_iter().flat_map(Result::err) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}

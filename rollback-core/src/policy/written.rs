@@ -1,0 +1,118 @@
+//! From a policy back to its document, which reads as the same policy.
+
+use super::{
+    Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument, Rule, Strategy,
+    TriggerRule,
+    document::{
+        BootstrapName, BudgetDocument, DeadlinesDocument, MetricDocument, OnInconclusiveName,
+        OnNoDataName, PerName, Share, StrategyName, Text, TriggerDocument, VerifyDocument,
+    },
+};
+use crate::model::Query;
+
+impl From<Policy> for PolicyDocument {
+    fn from(policy: Policy) -> Self {
+        let Strategy::BlueGreen { holdback, check } = policy.strategy;
+        Self {
+            service: policy.service,
+            strategy: StrategyName::BlueGreen,
+            holdback: Share(holdback.as_ratio()),
+            check: Text(check),
+            poll: Text(policy.poll),
+            metrics: policy
+                .metrics
+                .into_iter()
+                .map(|metric| (metric.id.clone(), MetricDocument::from(metric)))
+                .collect(),
+            triggers: policy.triggers.into_iter().map(Into::into).collect(),
+            bake: Text(policy.bake),
+            verify: VerifyDocument {
+                for_: Text(policy.verify.hold_for),
+                within: Text(policy.verify.within),
+            },
+            deadlines: DeadlinesDocument {
+                preflight: Text(policy.deadlines.preflight),
+                converge: Text(policy.deadlines.converge),
+                shift: Text(policy.deadlines.shift),
+                retire: Text(policy.deadlines.retire),
+                apply: Text(policy.deadlines.apply),
+                doubt: Text(policy.deadlines.doubt),
+                permit: Text(policy.deadlines.permit),
+            },
+            budget: BudgetDocument {
+                rollbacks: policy.budget.rollbacks,
+                per: Text(policy.budget.per),
+                cooldown: Text(policy.budget.cooldown),
+            },
+            blind_budget: Text(policy.blindness.budget),
+            on_no_data: match policy.blindness.then {
+                OnNoData::Hold => OnNoDataName::Hold,
+                OnNoData::RollBack => OnNoDataName::RollBack,
+            },
+            on_inconclusive: match policy.on_inconclusive {
+                OnInconclusive::Promote => OnInconclusiveName::Promote,
+                OnInconclusive::Hold => OnInconclusiveName::Hold,
+            },
+            bootstrap: match policy.bootstrap {
+                Bootstrap::TrustRunning => BootstrapName::TrustRunning,
+                Bootstrap::Bake => BootstrapName::Bake,
+            },
+            crash_limit: policy.crash_limit,
+        }
+    }
+}
+
+impl From<Metric> for MetricDocument {
+    fn from(metric: Metric) -> Self {
+        let (query, bad, total) = match metric.query {
+            Query::Value(query) => (Some(query), None, None),
+            Query::Counts { bad, total } => (None, Some(bad), Some(total)),
+        };
+        Self {
+            unit: metric.unit,
+            per: match metric.per {
+                PerScope::Service => PerName::Service,
+                PerScope::Arm => PerName::Arm,
+                PerScope::Instance => PerName::Instance,
+            },
+            query,
+            bad,
+            total,
+            source: metric.source,
+            warmup: Text(metric.warmup),
+        }
+    }
+}
+
+impl From<TriggerRule> for TriggerDocument {
+    fn from(rule: TriggerRule) -> Self {
+        let mut document = Self {
+            name: rule.name,
+            when: None,
+            for_: None,
+            compare: None,
+            max_false_rollback_rate: None,
+            min_effect: None,
+            host: false,
+            action: rule.action,
+            required: Some(rule.required),
+        };
+        match rule.rule {
+            Rule::When { condition, for_ } => {
+                document.when = Some(condition);
+                document.for_ = Some(Text(for_));
+            }
+            Rule::Compare {
+                metric,
+                max_false_rollback_rate,
+                min_effect,
+            } => {
+                document.compare = Some(metric);
+                document.max_false_rollback_rate = Some(Share(max_false_rollback_rate));
+                document.min_effect = Some(min_effect);
+            }
+            Rule::Host => document.host = true,
+        }
+        document
+    }
+}
