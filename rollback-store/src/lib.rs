@@ -35,8 +35,8 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `sqlite` | the file: its form, the writer, the readers |
+//! | `sqlite` | the file: its form, the writer, the readers; [`verify`], [`export`], [`salvage`] |
 
 mod sqlite;
 
-pub use sqlite::SqliteJournal;
+pub use sqlite::{Audit, Lost, ServiceAudit, SqliteJournal, export, salvage, verify};

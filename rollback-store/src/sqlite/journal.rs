@@ -17,6 +17,7 @@ use rollback_core::{
 use tokio::sync::oneshot;
 
 use super::{
+    audit::with_remains,
     error::stopped,
     marks::{self, Losses, Marks},
     reader::{Entries, Question, Reader},
@@ -110,11 +111,15 @@ impl SqliteJournal {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, JournalError> {
         let path: Arc<Path> = absolute(path.as_ref()).into();
-        let connection = schema::open_to_write(&path)?;
-        let id = schema::identity(&path, &connection)?;
-        let found = marks::read(&path, id);
+        Self::start(&path, Arc::new(clock)).map_err(|error| with_remains(&path, error))
+    }
+
+    fn start(path: &Arc<Path>, clock: Clock) -> Result<Self, JournalError> {
+        let connection = schema::open_to_write(path)?;
+        let id = schema::identity(path, &connection)?;
+        let found = marks::read(path, id);
         let registry =
-            Registry::load(&connection).map_err(|error| super::error::explain(&path, &error))?;
+            Registry::load(&connection).map_err(|error| super::error::explain(path, &error))?;
         let losses = Arc::new(Losses::between(&found, &registry));
         let shared = Arc::new(Shared::default());
         let (questions, asked) = mpsc::channel();
@@ -122,26 +127,26 @@ impl SqliteJournal {
         let mut readers = Vec::new();
         for _ in 0..READERS {
             let reader = Reader {
-                connection: schema::open_to_read(&path)?,
-                path: Arc::clone(&path),
+                connection: schema::open_to_read(path)?,
+                path: Arc::clone(path),
                 losses: Arc::clone(&losses),
                 questions: Arc::clone(&asked),
             };
-            readers.push(spawn(&path, "journal-reader", move || reader.run())?);
+            readers.push(spawn(path, "journal-reader", move || reader.run())?);
         }
         let writer = Writer::new(
             connection,
-            Arc::clone(&path),
-            Arc::new(clock) as Clock,
+            Arc::clone(path),
+            clock,
             losses,
-            Marks::open(&path, id),
+            Marks::open(path, id),
             Arc::clone(&shared),
         );
         let (requests, waiting) = mpsc::channel();
-        let writer = spawn(&path, "journal-writer", move || writer.run(&waiting))?;
+        let writer = spawn(path, "journal-writer", move || writer.run(&waiting))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                path,
+                path: Arc::clone(path),
                 shared,
                 requests: Some(requests),
                 questions: Some(questions),

@@ -169,6 +169,11 @@ impl Losses {
             .copied()
     }
 
+    /// How many services are missing altogether: only checksums of their names are known.
+    pub(super) fn unnamed(&self) -> usize {
+        self.unnamed.len()
+    }
+
     /// The highest number of a service that has a mark.
     pub(super) const fn highest(&self) -> i64 {
         self.highest

@@ -1,13 +1,18 @@
 //! The journal on SQLite: one writer thread that commits for many services at once, and two
 //! reader threads.
 
+mod audit;
 mod error;
 mod journal;
 mod marks;
 mod reader;
 mod record;
 mod registry;
+mod rescue;
 mod schema;
+mod transaction;
 mod writer;
 
+pub use audit::{Audit, Lost, ServiceAudit, verify};
 pub use journal::SqliteJournal;
+pub use rescue::{export, salvage};

@@ -4,7 +4,7 @@ use rollback_core::{
     model::{Epoch, Seq, ServiceId, Timestamp},
     ports::Holder,
 };
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 /// Entries of a service lie next to each other: the upper bits of a row's number are the
 /// service's, the lower ones the entry's.
@@ -60,7 +60,7 @@ pub(super) struct Record {
 pub(super) const RECORD: &str = "no, name, epoch, owner, until, last, crc";
 
 impl Record {
-    pub(super) fn seal(&self) -> u32 {
+    fn seal(&self) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         crc.update(self.service.as_str().as_bytes());
         crc.update(&[0xff]);
@@ -75,6 +75,22 @@ impl Record {
             crc.update(&number.to_le_bytes());
         }
         crc.finalize()
+    }
+
+    /// Puts the record in the place of an older one.
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO service VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute((
+                self.no,
+                self.service.as_str(),
+                signed(self.holder.epoch.get()),
+                &self.holder.owner,
+                self.holder.until.as_millis(),
+                signed(self.last.get()),
+                self.seal(),
+            ))
+            .map(drop)
     }
 
     /// The record of a row whose columns are [`RECORD`]; none if its checksum does not fit.
@@ -100,7 +116,7 @@ fn number(row: &Row<'_>, column: usize) -> Option<u64> {
 }
 
 /// SQLite's integers are signed; our numbers count from 1 and never come near the sign.
-pub(super) fn signed(number: u64) -> i64 {
+fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

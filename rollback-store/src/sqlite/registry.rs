@@ -87,6 +87,17 @@ impl Registry {
         self.records.insert(record.service.clone(), record);
     }
 
+    /// What could not be read.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    /// Forgets all other services.
+    pub(super) fn keep_only(&mut self, service: &ServiceId) {
+        self.records.retain(|known, _| known == service);
+    }
+
+    /// The highest number that a service has in the file.
     pub(super) const fn highest(&self) -> i64 {
         self.highest
     }

@@ -1,16 +1,20 @@
 //! The file: is it ours, is it of this version, and if it is new, its tables.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{ErrorKind, Read},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use rollback_core::ports::JournalError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::error::{RESCUE, explain};
+use super::{
+    error::{RESCUE, explain},
+    marks,
+};
 
 /// Marks the file as a journal of this library: "RLBK".
 const APPLICATION_ID: i32 = 0x524c_424b;
@@ -50,6 +54,16 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
     connect().map_err(|error| explain(path, &error))
 }
 
+/// A connection that reads what it can, also of a file that is cut off.
+pub(super) fn open_to_examine(path: &Path) -> Result<Connection, JournalError> {
+    let connection = open_to_read(path)?;
+    connection
+        // SQLite refuses a file that is shorter than its head says, unless this is on.
+        .pragma_update(None, "writable_schema", true)
+        .map_err(|error| explain(path, &error))?;
+    Ok(connection)
+}
+
 /// A connection that writes, to a file that is ours and has the form of this version; it is made
 /// if it is not there.
 pub(super) fn open_to_write(path: &Path) -> Result<Connection, JournalError> {
@@ -84,6 +98,18 @@ pub(super) fn inspect(path: &Path) -> Result<Found, JournalError> {
         Err(error) => return Err(unreadable(error)),
     };
     if head.is_empty() {
+        // A file that somebody made for us, unless it was more once.
+        let held_something = |file: PathBuf| fs::metadata(file).is_ok_and(|file| file.len() > 0);
+        if held_something(marks::path_of(path)) || held_something(log_of(path)) {
+            return Err(JournalError::Damaged {
+                why: format!(
+                    "{}: it is empty, and was not: there is still a log or a file of marks beside \
+                     it. All entries are lost; put a backup in its place, or remove those too and \
+                     begin anew",
+                    path.display()
+                ),
+            });
+        }
         return Ok(Found::Empty);
     }
     let number = |at: usize| {
@@ -105,6 +131,13 @@ pub(super) fn inspect(path: &Path) -> Result<Found, JournalError> {
         Some(version) if version > VERSION => Err(other_version(path, version)),
         _ => Ok(Found::Journal),
     }
+}
+
+/// SQLite's write-ahead log.
+fn log_of(journal: &Path) -> PathBuf {
+    let mut name = OsString::from(journal);
+    name.push("-wal");
+    PathBuf::from(name)
 }
 
 fn other_version(path: &Path, found: u32) -> JournalError {
