@@ -169,6 +169,11 @@ impl Losses {
             .copied()
     }
 
+    /// Nothing is missing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.unnamed.is_empty()
+    }
+
     /// How many services are missing altogether: only checksums of their names are known.
     pub(super) fn unnamed(&self) -> usize {
         self.unnamed.len()

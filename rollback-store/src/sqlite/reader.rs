@@ -127,14 +127,22 @@ impl Reader {
                     .optional()
             })
             .map_err(|error| explain(&self.path, &error))?;
-        let Some((crc, body)) = found else {
-            return Ok(None);
-        };
         let damaged = |what: &str| JournalError::Damaged {
             why: format!(
-                "{}: the definition of release `{release}` of `{service}` {what}; put it again, or {RESCUE}",
+                "{}: the definition of release `{release}` of `{service}` {what}; put it again into \
+                 a salvaged journal: {RESCUE}",
                 self.path.display()
             ),
+        };
+        let Some((crc, body)) = found else {
+            return match self.damaged_definition() {
+                Ok(None) if self.losses.is_empty() => Ok(None),
+                Ok(None) => Err(damaged(
+                    "is not there, and commits of this journal are lost",
+                )),
+                Ok(Some(row)) => Err(damaged(&format!("is not there, unless it is {row}"))),
+                Err(error) => Err(explain(&self.path, &error)),
+            };
         };
         if crc != seal_release(service.as_str(), release.as_str(), &body) {
             return Err(damaged("does not match its checksum"));
@@ -142,6 +150,24 @@ impl Reader {
         serde_json::from_slice(&body)
             .map(Some)
             .map_err(|error| damaged(&format!("cannot be read: {error}")))
+    }
+
+    /// A definition that is damaged, since it may be the one that was not found.
+    fn damaged_definition(&self) -> rusqlite::Result<Option<String>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT service, release, crc, body FROM definition")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (service, release): (String, String) = (row.get(0)?, row.get(1)?);
+            let body = row.get_ref(3)?.as_blob().unwrap_or_default();
+            if row.get(2).ok() != Some(seal_release(&service, &release, body)) {
+                return Ok(Some(format!(
+                    "the one under `{release}` of `{service}`, which does not match its checksum"
+                )));
+            }
+        }
+        Ok(None)
     }
 }
 
