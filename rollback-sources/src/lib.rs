@@ -1,1 +1,26 @@
-//! Placeholder, replaced by its first room.
+//! Metric sources of the rollback library: numbers scraped from the instances themselves, and HTTP
+//! health checks.
+//!
+//! | source | asks | answers |
+//! |---|---|---|
+//! | [`PrometheusText`] | `/metrics` of each instance, in the Prometheus text format | running totals since the process's start, or one value |
+//! | [`HttpHealth`] | a path of each instance | `up` or `down`, or failed checks of all checks |
+//!
+//! Both are bounded in time, size and redirects ([`Limits`]), retry nothing, and keep what they
+//! could not see apart from what they saw: a missing series is [`NoData`], never 0.
+//!
+//! Rooms: `fetch` (one bounded request), `exposition` (the text format), `selector` (the query
+//! language), `subject` (whom a question is about), `text` and `health` (the sources).
+//!
+//! [`NoData`]: rollback_core::model::ReadError::NoData
+
+mod exposition;
+mod fetch;
+mod health;
+mod selector;
+mod subject;
+mod text;
+
+pub use fetch::{Limits, SourceError};
+pub use health::HttpHealth;
+pub use text::PrometheusText;
