@@ -11,6 +11,7 @@
 //! | `values`, `duration` | durations and shares |
 //! | `compile`, `written` | document to policy and back |
 //! | `check` | names, conditions, and triggers that can fire at all |
+//! | [`lint`] | what a policy promises and leaves open, with numbers |
 //! | `rules` | the parts of a policy |
 
 mod check;
@@ -18,6 +19,7 @@ mod compile;
 pub mod document;
 mod duration;
 mod error;
+pub mod lint;
 mod place;
 mod read;
 mod rules;

@@ -82,12 +82,32 @@ pub(super) fn believed(poll: Duration, window: Duration) -> Duration {
 }
 
 impl Held {
-    /// A reading that never grows old: what was read before the deployment.
-    pub(super) fn before(reading: &Reading, unit: Unit) -> Self {
-        let mut held = Self::default();
-        held.observe(reading.window.to, reading, unit, Duration::ZERO);
-        held.fresh_until = Timestamp::from_millis(i64::MAX);
-        held
+    /// What was read before the deployment, which never grows old: counts are added up, values
+    /// averaged, and of words the first stands.
+    pub(super) fn before<'r>(readings: impl Iterator<Item = &'r Reading>, unit: Unit) -> Self {
+        let mut all = Self::default();
+        let mut values = 0.0;
+        for reading in readings {
+            let mut one = Self::default();
+            one.observe(reading.window.to, reading, unit, Duration::ZERO);
+            let counts = match (all.counts, one.counts) {
+                (Some(all), Some(one)) => Some(all.plus(one)),
+                (all, one) => all.or(one),
+            };
+            values += 1.0;
+            all.content = match (all.content, one.content) {
+                (Content::Number(_), Content::Number(_)) if counts.is_some() => {
+                    counts.map_or(Content::Nothing, |counts| of_counts(counts, unit))
+                }
+                (Content::Number(mean), Content::Number(value)) => {
+                    Content::Number(mean + (value - mean) / values)
+                }
+                (known @ (Content::Number(_) | Content::Text(_)), _) => known,
+                (_, new) => new,
+            };
+            all.counts = counts;
+        }
+        all
     }
 
     /// Takes a reading; one that is not newer than the last is ignored.
@@ -219,15 +239,19 @@ fn content(sample: &Sample, unit: Unit) -> Content {
                 bad: *bad,
                 total: *total,
             };
-            Content::Number(match unit {
-                Unit::Ratio => counts.ratio(),
-                Unit::Percent => counts.ratio() * 100.0,
-                #[expect(clippy::cast_precision_loss, reason = "a count of events in one poll")]
-                _ => *bad as f64,
-            })
+            of_counts(counts, unit)
         }
         _ => Content::Unreadable(ReadError::NotANumber),
     }
+}
+
+fn of_counts(counts: Counts, unit: Unit) -> Content {
+    Content::Number(match unit {
+        Unit::Ratio => counts.ratio(),
+        Unit::Percent => counts.ratio() * 100.0,
+        #[expect(clippy::cast_precision_loss, reason = "a count of events in one poll")]
+        _ => counts.bad as f64,
+    })
 }
 
 /// A subject as a whole, or its instances one by one where the source answers for each.
@@ -364,6 +388,40 @@ mod tests {
         assert_eq!(held.value(at(2)), Value::Number(0.5));
         held.unreadable(at(2), &ReadError::NoData, POLL);
         assert_eq!(held.value(at(2)), Value::Missing(Missing::NoData));
+    }
+
+    #[test]
+    fn instances_before_the_deployment_are_put_together() {
+        let before = |samples: &[Sample], unit| {
+            let readings: Vec<Reading> = samples.iter().map(|s| reading(1, s.clone())).collect();
+            Held::before(readings.iter(), unit)
+        };
+        let counts = |bad, total| Sample::Counts { bad, total };
+        for (samples, unit, value) in [
+            (vec![], Unit::Ratio, Value::Missing(Missing::NoData)),
+            (
+                vec![counts(1, 10), counts(5, 10)],
+                Unit::Ratio,
+                Value::Number(0.3),
+            ),
+            (
+                vec![counts(0, 0), counts(5, 10)],
+                Unit::Percent,
+                Value::Number(50.0),
+            ),
+            (
+                vec![Sample::Gauge(1.0), Sample::Gauge(2.0), Sample::Gauge(6.0)],
+                Unit::Seconds,
+                Value::Number(3.0),
+            ),
+            (
+                vec![Sample::Gauge(f64::NAN), Sample::Gauge(2.0)],
+                Unit::Seconds,
+                Value::Number(2.0),
+            ),
+        ] {
+            assert_eq!(before(&samples, unit).value(at(99)), value, "{samples:?}");
+        }
     }
 
     #[test]

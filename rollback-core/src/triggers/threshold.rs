@@ -3,7 +3,8 @@
 //! - The condition is evaluated when a poll has been folded; readings of one poll carry the same time.
 //! - `for` is measured by the ends of the windows that were seen to be bad, so it takes at least two
 //!   bad readings to fill it: a single one never becomes a failure by waiting. While it fills, the
-//!   verdict is `Inconclusive`.
+//!   verdict is `Inconclusive`. Polls are never quite on time: a tenth of a poll (or of `for`, where
+//!   that is less) may be missing.
 //! - A poll that could not see makes the verdict `Unknown`; it neither counts nor starts `for` again,
 //!   unless it lasts longer than a reading is believed (three polls, or two windows).
 //! - While a rollback is verified, the arm on trial is the stable one: `metric` and
@@ -163,14 +164,13 @@ impl Watched {
             .reads
             .iter()
             .map(|read| {
-                let known = watch
+                let readings = watch
                     .baseline
                     .iter()
-                    .find(|(metric, _)| *metric == read.metric.id);
+                    .filter(|(metric, _)| *metric == read.metric.id)
+                    .map(|(_, reading)| reading);
                 Subject {
-                    whole: known
-                        .map(|(_, reading)| Held::before(reading, read.slot.unit))
-                        .unwrap_or_default(),
+                    whole: Held::before(readings, read.slot.unit),
                     instances: Vec::new(),
                 }
             })
@@ -347,6 +347,11 @@ impl Watched {
         taken
     }
 
+    fn has_lasted(&self) -> bool {
+        let tolerance = (self.poll / 10).min(self.terms.for_ / 10);
+        self.streak.held + tolerance >= self.terms.for_
+    }
+
     fn unknown(&self, gap: Gap, at: Timestamp) -> UnknownReason {
         let slot = match gap {
             Gap::Missing { slot, .. } | Gap::NotFinite { slot } | Gap::WrongKind { slot } => slot,
@@ -395,9 +400,7 @@ impl Evidence for Watched {
     fn verdict(&self, at: Timestamp) -> Verdict {
         match self.truth(View::OnTrial, at) {
             Truth::False => Verdict::Pass,
-            Truth::True if self.streak.window.is_some() && self.streak.held >= self.terms.for_ => {
-                Verdict::Fail
-            }
+            Truth::True if self.streak.window.is_some() && self.has_lasted() => Verdict::Fail,
             Truth::True => Verdict::Inconclusive(Arc::clone(&self.terms.pending)),
             Truth::Unknown(gap) => Verdict::Unknown(self.unknown(gap, at)),
         }

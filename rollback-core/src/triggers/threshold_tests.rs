@@ -145,6 +145,25 @@ fn one_bad_reading_never_matures_by_waiting() {
 }
 
 #[test]
+fn a_poll_that_is_a_little_early_does_not_cost_another_one() {
+    for (ends, verdict) in [
+        (&[1_000, 2_000, 2_950][..], "fail"),
+        (&[1_000, 2_000, 2_850], "inconclusive"),
+        (&[1_000], "inconclusive"),
+    ] {
+        let mut evidence = watch("errors > 5%", 2);
+        for end in ends {
+            let to = Timestamp::from_millis(*end);
+            let window = Window::new(to.before(Duration::from_secs(1)), to);
+            let reading = Reading::new(window, counts(9, 10));
+            evidence.observe(to, &metric("errors"), &CANDIDATE, &reading);
+        }
+        let last = Timestamp::from_millis(*ends.last().unwrap());
+        assert_eq!(evidence.verdict(last).word(), verdict, "{ends:?}");
+    }
+}
+
+#[test]
 fn a_blind_poll_is_unknown_and_neither_counts_nor_starts_again() {
     let mut evidence = watch("errors > 5%", 2);
     tell(&mut *evidence, 1, "errors", &CANDIDATE, counts(9, 10));

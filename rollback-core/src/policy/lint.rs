@@ -1,0 +1,544 @@
+//! What a policy promises and what it leaves open, with numbers.
+//!
+//! Mistakes are refused when a policy is read; what is found here can be meant. The bounds are for
+//! the worst case of a candidate that is bad throughout, with sources that answer before the next
+//! poll and queries that look back no further than one poll.
+
+use std::{fmt, time::Duration};
+
+use super::{OnInconclusive, PerScope, Policy, Rule, Strategy, TriggerRule};
+use crate::{
+    condition::Condition,
+    model::{Action, duration_text},
+    statistics::{FalseRollbackRate, MinEffect, minimum_bad_events, smallest_detectable_ratio},
+};
+
+/// What is assumed of the service, for the numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Assumptions {
+    /// Requests of the whole service per second, if known.
+    pub requests_per_second: Option<f64>,
+    /// The share of errors of a healthy release, 0 to 1.
+    pub healthy_bad_share: f64,
+    /// Instances of each arm.
+    pub instances: u32,
+    /// How long after its end a window of the slowest source is complete.
+    pub settle: Duration,
+}
+
+impl Default for Assumptions {
+    /// Unknown traffic, 0.5 % errors, one instance, sources of the present moment.
+    fn default() -> Self {
+        Self {
+            requests_per_second: None,
+            healthy_bad_share: 0.005,
+            instances: 1,
+            settle: Duration::ZERO,
+        }
+    }
+}
+
+impl Assumptions {
+    /// The same with so many requests per second.
+    #[must_use]
+    pub const fn requests_per_second(mut self, requests: f64) -> Self {
+        self.requests_per_second = Some(requests);
+        self
+    }
+
+    /// The same with sources whose windows are complete only after `settle`.
+    #[must_use]
+    pub const fn settling(mut self, settle: Duration) -> Self {
+        self.settle = settle;
+        self
+    }
+}
+
+/// How serious a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// A number to know.
+    Note,
+    /// Probably not what was meant.
+    Warning,
+}
+
+/// Something worth knowing about a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// How serious.
+    pub level: Level,
+    /// Which key, as in `triggers[0].for`.
+    pub path: String,
+    /// What follows from it, with numbers.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = match self.level {
+            Level::Note => "note",
+            Level::Warning => "warning",
+        };
+        write!(f, "{level}, `{}`: {}", self.path, self.message)
+    }
+}
+
+/// The longest time from the moment a candidate under traffic is bad throughout, in the eyes of a
+/// threshold that may roll back, to the decision.
+///
+/// Comparisons take as long as their evidence takes, and rules of the host what the host says:
+/// where there is nothing else, it is the bake.
+#[must_use]
+pub fn detection_bound(policy: &Policy) -> Duration {
+    policy
+        .triggers
+        .iter()
+        .filter(|rule| rule.action == Action::RollBack)
+        .filter_map(|rule| threshold_bound(policy, rule, Duration::ZERO))
+        .max()
+        .unwrap_or(policy.bake)
+}
+
+/// The longest time from the decision to a verified rollback, if the platform keeps its deadlines:
+/// the fleet's permit, the stable release brought up again, traffic moved, and its verification.
+#[must_use]
+pub fn restoration_bound(policy: &Policy) -> Duration {
+    let deadlines = &policy.deadlines;
+    let change = deadlines.apply + deadlines.doubt;
+    deadlines.permit
+        + (change + deadlines.converge)
+        + (change + deadlines.shift)
+        + policy.verify.within
+}
+
+/// Warm-up, the window in which it turns bad, one that is bad throughout, as many more as `for`
+/// takes, and the answer.
+fn threshold_bound(policy: &Policy, rule: &TriggerRule, settle: Duration) -> Option<Duration> {
+    let Rule::When { condition, for_ } = &rule.rule else {
+        return None;
+    };
+    let poll = policy.poll;
+    let more = for_.as_millis().div_ceil(poll.as_millis().max(1));
+    let more = u32::try_from(more).unwrap_or(u32::MAX);
+    let warmup = Condition::compile(condition, &policy.catalogue())
+        .ok()?
+        .slots()
+        .iter()
+        .filter_map(|slot| policy.metrics.iter().find(|m| m.id.as_str() == slot.metric))
+        .map(|metric| metric.warmup)
+        .max()
+        .unwrap_or_default();
+    Some(warmup + poll.saturating_mul(more.saturating_add(3)) + settle)
+}
+
+/// Everything worth knowing, warnings and notes, in the order of the policy.
+#[must_use]
+pub fn lint(policy: &Policy, assumed: &Assumptions) -> Vec<Finding> {
+    let mut found = Findings::default();
+    for (index, rule) in policy.triggers.iter().enumerate() {
+        match &rule.rule {
+            Rule::When { for_, .. } => threshold(policy, assumed, index, rule, *for_, &mut found),
+            Rule::Compare { .. } => comparison(policy, assumed, index, rule, &mut found),
+            Rule::Host => {}
+        }
+    }
+    as_a_whole(policy, assumed, &mut found);
+    found.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, level: Level, path: impl Into<String>, message: String) {
+        self.0.push(Finding {
+            level,
+            path: path.into(),
+            message,
+        });
+    }
+
+    fn warn(&mut self, path: impl Into<String>, message: String) {
+        self.add(Level::Warning, path, message);
+    }
+
+    fn note(&mut self, path: impl Into<String>, message: String) {
+        self.add(Level::Note, path, message);
+    }
+}
+
+fn threshold(
+    policy: &Policy,
+    assumed: &Assumptions,
+    index: usize,
+    rule: &TriggerRule,
+    for_: Duration,
+    found: &mut Findings,
+) {
+    let text = duration_text;
+    if let Some(bound) = threshold_bound(policy, rule, assumed.settle) {
+        let bound_text = text(bound);
+        if bound > policy.bake {
+            found.warn(
+                format!("triggers[{index}]"),
+                format!(
+                    "`{}` is noticed within {bound_text} at worst, and the bake lasts {}: a bad \
+                     candidate may be promoted before",
+                    rule.name,
+                    text(policy.bake)
+                ),
+            );
+        } else {
+            found.note(
+                format!("triggers[{index}]"),
+                format!("`{}` is noticed within {bound_text} at worst", rule.name),
+            );
+        }
+    }
+    if for_.is_zero() && rule.action == Action::RollBack {
+        found.warn(
+            format!("triggers[{index}].for"),
+            format!(
+                "`{}` rolls back on a single reading of {}; `for: {}` would ask for a second one",
+                rule.name,
+                text(policy.poll),
+                text(policy.poll)
+            ),
+        );
+    } else if !for_.is_zero() && for_ < policy.poll {
+        found.note(
+            format!("triggers[{index}].for"),
+            format!(
+                "{} is shorter than a poll, so it takes two readings {} apart",
+                text(for_),
+                text(policy.poll)
+            ),
+        );
+    }
+}
+
+fn comparison(
+    policy: &Policy,
+    assumed: &Assumptions,
+    index: usize,
+    rule: &TriggerRule,
+    found: &mut Findings,
+) {
+    let Rule::Compare {
+        max_false_rollback_rate,
+        min_effect,
+        ..
+    } = rule.rule
+    else {
+        return;
+    };
+    let (Ok(rate), Ok(effect)) = (
+        FalseRollbackRate::new(max_false_rollback_rate),
+        MinEffect::new(min_effect),
+    ) else {
+        return;
+    };
+    let Strategy::BlueGreen { holdback, .. } = policy.strategy;
+    let share = holdback.rest().as_ratio();
+    let path = format!("triggers[{index}]");
+    match minimum_bad_events(share, effect, rate) {
+        Some(events) => found.note(
+            &path,
+            format!(
+                "`{}` takes at least {events} failed requests of the candidate, at {:.0} % of the \
+                 traffic, whatever their share",
+                rule.name,
+                share * 100.0
+            ),
+        ),
+        None => found.warn(
+            &path,
+            format!(
+                "`{}` can never fire at {:.2} % of the traffic",
+                rule.name,
+                share * 100.0
+            ),
+        ),
+    }
+    let Some(requests) = assumed.requests_per_second else {
+        return;
+    };
+    let total = requests.max(0.0) * policy.bake.as_secs_f64();
+    let healthy = assumed.healthy_bad_share;
+    let of = |share: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of requests; saturates"
+        )]
+        let count = (total * share) as u64;
+        count
+    };
+    let traffic = format!(
+        "at {requests} requests/s, of which {} % fail on a healthy release, `{}`",
+        healthy * 100.0,
+        rule.name
+    );
+    match smallest_detectable_ratio(of(share), of(1.0 - share), healthy, effect, rate) {
+        Some(ratio) => found.note(
+            &path,
+            format!(
+                "{traffic} notices a candidate with {ratio:.1} times as many errors within the bake \
+                 in half of all cases",
+            ),
+        ),
+        None => found.warn(
+            &path,
+            format!("{traffic} can notice nothing within the bake; bake longer"),
+        ),
+    }
+}
+
+fn as_a_whole(policy: &Policy, assumed: &Assumptions, found: &mut Findings) {
+    let text = duration_text;
+    let acts = |least: Action| policy.triggers.iter().any(|rule| rule.action >= least);
+    if !acts(Action::Hold) {
+        found.warn(
+            "triggers",
+            "no trigger may hold or roll back: a bad candidate is only talked about".to_owned(),
+        );
+    } else if !acts(Action::RollBack) {
+        found.warn(
+            "triggers",
+            "no trigger may roll back: every bad candidate waits for a person".to_owned(),
+        );
+    }
+    let is_comparison = |rule: &&TriggerRule| matches!(rule.rule, Rule::Compare { .. });
+    let required = || policy.triggers.iter().filter(|rule| rule.required);
+    if required().all(|rule| is_comparison(&rule)) && required().next().is_some() {
+        let then = match policy.on_inconclusive {
+            OnInconclusive::Promote => {
+                "`on_inconclusive: promote` has nothing to rest on, so it holds"
+            }
+            OnInconclusive::Hold => "it then holds",
+        };
+        found.warn(
+            "triggers",
+            format!(
+                "only comparisons are required; with little traffic they cannot tell, and {then}. \
+                 Require a threshold too"
+            ),
+        );
+    }
+    let comparisons: Vec<f64> = policy
+        .triggers
+        .iter()
+        .filter(|rule| rule.action == Action::RollBack)
+        .filter_map(|rule| match rule.rule {
+            Rule::Compare {
+                max_false_rollback_rate,
+                ..
+            } => Some(max_false_rollback_rate),
+            _ => None,
+        })
+        .collect();
+    if !comparisons.is_empty() {
+        let sum = comparisons.iter().sum::<f64>() * 100.0;
+        found.note(
+            "triggers",
+            format!(
+                "comparisons roll back a candidate that is not worse in at most {sum:.2} % of \
+                 deployments; thresholds have no such bound"
+            ),
+        );
+    }
+    if policy.blindness.budget >= policy.bake {
+        found.warn(
+            "blind_budget",
+            format!(
+                "a required trigger may be blind for {}, and the bake lasts {}: `on_no_data` follows \
+                 only after it",
+                text(policy.blindness.budget),
+                text(policy.bake)
+            ),
+        );
+    } else if policy.blindness.budget < policy.poll.saturating_mul(3) {
+        found.warn(
+            "blind_budget",
+            format!(
+                "{} is less than three polls: one slow answer is taken for blindness",
+                text(policy.blindness.budget)
+            ),
+        );
+    }
+    if policy.verify.hold_for < policy.poll.saturating_mul(2) {
+        found.warn(
+            "verify.for",
+            format!(
+                "a rollback is verified by {}, which is less than two polls",
+                text(policy.verify.hold_for)
+            ),
+        );
+    }
+    if policy.verify.within < policy.verify.hold_for + policy.poll.saturating_mul(3) {
+        found.warn(
+            "verify.within",
+            format!(
+                "{} leaves less than three polls beside the {} of `verify.for`: one bad reading makes \
+                 the rollback fail",
+                text(policy.verify.within),
+                text(policy.verify.hold_for)
+            ),
+        );
+    }
+    if policy.budget.rollbacks == 0 && acts(Action::RollBack) {
+        found.warn(
+            "budget.rollbacks",
+            "0 rollbacks are allowed: every trigger that may roll back holds".to_owned(),
+        );
+    }
+    found.note("poll", reads(policy, assumed));
+    found.note(
+        "bake",
+        format!(
+            "a bad candidate is decided on within {} at worst, and the rollback is verified within {} \
+             of the decision",
+            text(detection_bound(policy) + assumed.settle),
+            text(restoration_bound(policy))
+        ),
+    );
+}
+
+fn reads(policy: &Policy, assumed: &Assumptions) -> String {
+    let per_poll: u32 = policy
+        .metrics
+        .iter()
+        .map(|metric| match metric.per {
+            PerScope::Service => 1,
+            PerScope::Arm => 2,
+            PerScope::Instance => assumed.instances.saturating_mul(2),
+        })
+        .fold(0, u32::saturating_add);
+    let per_minute = 60.0 / policy.poll.as_secs_f64() * f64::from(per_poll);
+    format!("{per_poll} reads per poll, {per_minute:.0} a minute while a deployment is watched")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(rest: &str, triggers: &str) -> Policy {
+        Policy::from_json(&format!(
+            r#"{{"bake": "10m", {rest}
+            "metrics": {{
+                "errors": {{"unit": "ratio", "per": "instance", "bad": "b", "total": "t", "warmup": "20s"}},
+                "p95": {{"unit": "ms", "query": "p95"}}}},
+            "triggers": [{triggers}]}}"#
+        ))
+        .unwrap()
+    }
+
+    const HIGH: &str = r#"{"name": "high", "when": "errors > 5%", "for": "25s"}"#;
+    const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
+    const AGAINST: &str = r#"{"name": "against", "compare": "errors"}"#;
+
+    fn findings(policy: &Policy, level: Level) -> Vec<String> {
+        let assumed = Assumptions::default().requests_per_second(100.0);
+        lint(policy, &assumed)
+            .into_iter()
+            .filter(|finding| finding.level == level)
+            .map(|finding| finding.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn detection_is_bounded_by_the_slowest_threshold_that_rolls_back() {
+        for (triggers, seconds) in [
+            // Three polls, and three more for 25 s; 20 s of warm-up.
+            (HIGH.to_owned(), 80),
+            (SLOW.to_owned(), 30),
+            (format!("{HIGH}, {SLOW}"), 80),
+            (
+                HIGH.replace("25s\"", "25s\", \"action\": \"hold\", \"required\": true"),
+                600,
+            ),
+        ] {
+            let bound = detection_bound(&policy("", &triggers));
+            assert_eq!(bound, Duration::from_secs(seconds), "{triggers}");
+        }
+        let quickstart = policy(
+            r#""poll": "1s","#,
+            &SLOW.replace("2s\"", "2s\", \"for\": \"2s\""),
+        );
+        assert_eq!(detection_bound(&quickstart), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn restoration_adds_up_every_deadline_on_the_way() {
+        let policy = policy("", HIGH);
+        // 1 min permit, 2.5 + 10 min, 2.5 + 2 min, 5 min.
+        assert_eq!(restoration_bound(&policy), Duration::from_secs(1_380));
+    }
+
+    #[test]
+    fn numbers_to_know() {
+        let policy = policy(r#""holdback": "10%","#, &format!("{HIGH}, {AGAINST}"));
+        let notes = findings(&policy, Level::Note).join("\n");
+        for words in [
+            "`high` is noticed within 1m 20s at worst",
+            "failed requests of the candidate, at 90 % of the traffic",
+            "at 100 requests/s, of which 0.5 % fail on a healthy release, `against` notices",
+            "in at most 1.00 % of deployments",
+            "4 reads per poll, 24 a minute",
+            "decided on within 1m 20s at worst, and the rollback is verified within 23m",
+        ] {
+            assert!(notes.contains(words), "{words} in\n{notes}");
+        }
+        assert_eq!(findings(&policy, Level::Warning), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_probably_not_meant() {
+        let hold = HIGH.replace("25s\"", "25s\", \"action\": \"hold\", \"required\": true");
+        let notify = HIGH.replace("25s\"", "25s\", \"action\": \"notify\", \"required\": true");
+        let slowly = HIGH.replace("25s", "9m 30s");
+        for (rest, triggers, words) in [
+            ("", SLOW.to_owned(), "rolls back on a single reading of 10s"),
+            ("", slowly, "may be promoted before"),
+            ("", notify, "only talked about"),
+            ("", hold, "waits for a person"),
+            (
+                r#""holdback": "10%","#,
+                AGAINST.to_owned(),
+                "nothing to rest on",
+            ),
+            (
+                r#""blind_budget": "15m","#,
+                HIGH.to_owned(),
+                "follows only after it",
+            ),
+            (
+                r#""blind_budget": "5s","#,
+                HIGH.to_owned(),
+                "less than three polls",
+            ),
+            (
+                r#""verify": {"for": "5s"},"#,
+                HIGH.to_owned(),
+                "less than two polls",
+            ),
+            (
+                r#""verify": {"for": "30s", "within": "31s"},"#,
+                HIGH.to_owned(),
+                "one bad reading makes the rollback fail",
+            ),
+            (
+                r#""budget": {"rollbacks": 0},"#,
+                HIGH.to_owned(),
+                "0 rollbacks are allowed",
+            ),
+        ] {
+            let warnings = findings(&policy(rest, &triggers), Level::Warning);
+            assert_eq!(warnings.len(), 1, "{rest} {triggers}: {warnings:?}");
+            assert!(warnings[0].contains(words), "{words} in {warnings:?}");
+        }
+    }
+}
