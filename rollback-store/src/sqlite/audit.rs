@@ -142,20 +142,20 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Audit, JournalError> {
 
 /// Adds to the error of a journal that cannot be opened what of it can still be read.
 pub(super) fn with_remains(path: &Path, error: JournalError) -> JournalError {
-    match (error, verify(path)) {
-        (JournalError::Damaged { why }, Ok(audit)) if !audit.services.is_empty() => {
-            let whole = audit.services.len() - audit.damaged().count();
-            let mut why = format!(
-                "{why}. Intact: {whole} of {} services",
-                audit.services.len()
-            );
-            for service in audit.damaged().take(NAMED) {
-                why.push_str(&format!("; {service}"));
-            }
-            JournalError::Damaged { why }
+    let JournalError::Damaged { mut why } = error else {
+        return error;
+    };
+    if let Ok(audit) = verify(path)
+        && !audit.services.is_empty()
+    {
+        let all = audit.services.len();
+        let whole = all - audit.damaged().count();
+        why.push_str(&format!(". Intact: {whole} of {all} services"));
+        for service in audit.damaged().take(NAMED) {
+            why.push_str(&format!("; {service}"));
         }
-        (error, _) => error,
     }
+    JournalError::Damaged { why }
 }
 
 /// A journal that is only looked at, also when it is damaged.

@@ -61,7 +61,11 @@ pub(super) fn open_to_examine(path: &Path) -> Result<Connection, JournalError> {
         // SQLite refuses a file that is shorter than its head says, unless this is on.
         .pragma_update(None, "writable_schema", true)
         .map_err(|error| explain(path, &error))?;
-    Ok(connection)
+    match version(&connection) {
+        Ok(found) if found > VERSION => Err(other_version(path, found)),
+        // What else is wrong is for the audit to say.
+        _ => Ok(connection),
+    }
 }
 
 /// A connection that writes, to a file that is ours and has the form of this version; it is made
@@ -177,6 +181,10 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
 /// Brings the file to this version; all or nothing.
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), JournalError> {
     let failed = |error: rusqlite::Error| explain(path, &error);
@@ -188,9 +196,6 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), JournalError>
             ),
         });
     }
-    let version = |connection: &Connection| {
-        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
-    };
     let mut found = version(connection).map_err(failed)?;
     if found < VERSION {
         let change = connection
