@@ -74,7 +74,7 @@ impl World {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["policy"] => {
-                let policy: Policy = serde_saphyr::from_str(block).map_err(|e| e.to_string())?;
+                let policy: Policy = Policy::from_yaml(block).map_err(|e| e.to_string())?;
                 if self.epoch == 0 {
                     self.start();
                 }
