@@ -1,1 +1,111 @@
-//! Placeholder, replaced by its first room.
+//! Automated rollback of deployments, embedded in your own program.
+//!
+//! You say *where metrics come from*, *what deploys*, *what must never be true* and *who is told*;
+//! a [`Controller`] then watches each deployment, decides with evidence, rolls back, verifies, and
+//! can prove afterwards why.
+//!
+//! ```no_run
+//! use rollback::{Controller, model::{Outcome, Release, Settled}, policy::Policy, ports::*};
+//! # use rollback::memory::MemoryJournal;
+//! # async fn embed(policy: Policy, deployer: impl Deployer, metrics: impl MetricSource,
+//! #     notifier: impl Notifier, release: Release) -> Result<(), Box<dyn std::error::Error>> {
+//! let checkout = Controller::builder("checkout")
+//!     .policy(policy)
+//!     .deployer(deployer)
+//!     .metrics(metrics)
+//!     .notifier(notifier)
+//!     .journal(MemoryJournal::new())
+//!     .start().await?;
+//!
+//! match checkout.deploy(release).await?.settled().await? {
+//!     Settled::Ended(Outcome::Promoted { .. }) => {}
+//!     Settled::Ended(outcome) => {
+//!         eprintln!("{outcome}");
+//!         std::process::exit(outcome.exit_code().into())
+//!     }
+//!     Settled::Held(hold) => eprintln!("{hold}"), // waits for a person; the watch goes on
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # What holds
+//!
+//! - Every input and every decision is journaled before anything follows from it: the journal is
+//!   recovery, replay and audit in one. If it cannot be written, nothing is done, and people are
+//!   told by a notice that says that it is unjournaled.
+//! - A controller may be killed at any moment. The next one with the same journal resolves what
+//!   was under way by looking, not by doing it again.
+//! - Two controllers never act for the same service: the journal's lease fences the older one.
+//! - An adapter that hangs or panics is an answer, never a hang or a crash of the controller.
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `yaml` (default) | policies in YAML |
+//! | `sqlite` | journal and release store on SQLite |
+//! | `process` | this machine as a platform |
+//! | `sources` | text-format scraping, HTTP health |
+//! | `prometheus` | the controller's own metrics on your registry |
+//!
+//! # Rooms
+//!
+//! | room | holds |
+//! |---|---|
+//! | `builder`, `given` | putting a controller together |
+//! | `controller` | the handles |
+//! | `drive` | the loop: handle, append, perform, feed back, sleep |
+//! | `recover` | taking a journal over; coming back after a failure |
+//! | `perform` | effects, each once and within its time |
+//! | `book` | what the driver itself remembers of the facts |
+//! | `fleet`, `appends`, `coalesce` | many services: permits, shared appends, shared reads |
+//! | `with_traffic` | a deployer and a traffic shifter as one |
+//! | `event`, `explain`, `wording` | what people and programs are told |
+//! | `metrics` | the controller's own |
+//! | `release`, `clock`, `trigger`, `caught`, `error` | one thing each |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod appends;
+mod book;
+mod builder;
+mod caught;
+mod clock;
+mod coalesce;
+mod controller;
+mod drive;
+mod error;
+mod event;
+mod explain;
+mod fleet;
+pub mod given;
+mod metrics;
+mod perform;
+mod recover;
+mod release;
+mod setup;
+mod shared;
+mod trigger;
+mod with_traffic;
+mod wording;
+
+pub use builder::ControllerBuilder;
+pub use clock::{AnchoredClock, Clock};
+pub use controller::{Controller, DeployOptions, Deployment};
+pub use error::{CommandError, DeployError, ExplainError, StartError, Stopped};
+pub use event::Event;
+pub use explain::{Account, Evidence, Moment};
+pub use fleet::{Fleet, FleetBuilder};
+
+pub use metrics::OwnMetrics;
+pub use release::ReleaseDraft;
+pub use with_traffic::WithTraffic;
+
+pub use rollback_core::{condition, engine, entry, ledger, memory, model, policy, ports};
+
+#[cfg(feature = "process")]
+pub use rollback_process as process;
+#[cfg(feature = "sources")]
+pub use rollback_sources as sources;
+#[cfg(feature = "sqlite")]
+pub use rollback_store as store;

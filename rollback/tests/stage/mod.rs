@@ -1,0 +1,375 @@
+//! One service on a platform in memory whose time is tokio's, with faults on demand.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test uses its part of the stage, and fails loudly"
+)]
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rollback::{
+    AnchoredClock, Clock, Controller, ControllerBuilder, Deployment,
+    entry::{Entry, Fact, Input},
+    memory::MemoryReleaseStore,
+    model::*,
+    policy::Policy,
+    ports::*,
+};
+use rollback_testkit::{
+    NOON,
+    platform::{AppliedChange, Behaviour, Model, Temper},
+};
+use tokio::sync::Notify;
+
+pub const SERVICE: &str = "checkout";
+
+/// How an adapter misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    #[default]
+    Well,
+    Hangs,
+    /// Does it, then hangs.
+    DoesThenHangs,
+    Panics,
+}
+
+#[derive(Debug, Clone)]
+pub struct World {
+    pub model: Arc<Mutex<Model>>,
+    pub clock: AnchoredClock,
+    pub apply: Arc<Mutex<Mode>>,
+    pub look: Arc<Mutex<Mode>>,
+    pub read: Arc<Mutex<Mode>>,
+    /// After how many effects everything stands still.
+    pub stop: Stop,
+}
+
+/// Stands still for ever after the n-th time.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    pub at: Arc<AtomicU64>,
+    pub count: Arc<AtomicU64>,
+    pub reached: Arc<Notify>,
+}
+
+impl Stop {
+    pub fn at(at: u64) -> Self {
+        let stop = Self::default();
+        stop.at.store(at, Ordering::SeqCst);
+        stop
+    }
+
+    pub async fn passed(&self) {
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        let at = self.at.load(Ordering::SeqCst);
+        if at != 0 && count >= at {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub fn counted(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+pub fn service() -> ServiceId {
+    ServiceId::new(SERVICE).unwrap()
+}
+
+pub fn release(name: &str) -> Release {
+    Release::new(
+        ReleaseId::new(name).unwrap(),
+        name,
+        Definition::new(serde_json::json!({ "name": name })),
+    )
+}
+
+impl World {
+    /// `v1` runs; `bad` answers half of the requests badly, `v2` is good.
+    pub fn new() -> Self {
+        Self::of(Temper::Strict)
+    }
+
+    pub fn of(temper: Temper) -> Self {
+        let mut model = Model::new(temper, NOON);
+        for (name, behaviour) in [
+            ("v1", Behaviour::good()),
+            ("v2", Behaviour::good()),
+            ("bad", Behaviour::good().with_errors(0.5)),
+        ] {
+            model.add_release(ReleaseId::new(name).unwrap(), behaviour);
+        }
+        model.start_service(&service(), &ReleaseId::new("v1").unwrap());
+        Self {
+            model: Arc::new(Mutex::new(model)),
+            clock: AnchoredClock::anchored_at(NOON),
+            apply: Arc::default(),
+            look: Arc::default(),
+            read: Arc::default(),
+            stop: Stop::default(),
+        }
+    }
+
+    pub fn now(&self) -> MutexGuard<'_, Model> {
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.advance(self.clock.now());
+        model
+    }
+
+    /// What was asked of the platform, in order, and taken.
+    pub fn changes(&self) -> Vec<Change> {
+        let of = |applied: &AppliedChange| applied.change.clone();
+        self.now().applied().iter().filter_map(of).collect()
+    }
+
+    pub fn serving(&self) -> String {
+        let seen = self.now().truth(&service()).unwrap();
+        seen.wanted.to_string()
+    }
+
+    pub fn set(mode: &Arc<Mutex<Mode>>, to: Mode) {
+        *mode.lock().unwrap() = to;
+    }
+
+    pub fn builder(&self, policy: &str) -> ControllerBuilder {
+        Controller::builder(SERVICE)
+            .policy(policy_of(policy))
+            .deployer(self.clone())
+            .metrics(self.clone())
+            .clock(self.clock)
+            .owner("test")
+    }
+}
+
+async fn misbehave<T>(mode: &Arc<Mutex<Mode>>, work: impl FnOnce() -> T) -> T {
+    let mode = *mode.lock().unwrap();
+    match mode {
+        Mode::Well => work(),
+        Mode::Hangs => std::future::pending().await,
+        Mode::DoesThenHangs => {
+            let _ = work();
+            std::future::pending().await
+        }
+        Mode::Panics => panic!("the adapter is broken"),
+    }
+}
+
+#[async_trait]
+impl Deployer for World {
+    fn capabilities(&self) -> Capabilities {
+        self.now().capabilities()
+    }
+
+    async fn observe(&self, service: &ServiceId) -> Result<Observation, ChangeError> {
+        let result = misbehave(&self.look, || self.now().observe(service)).await;
+        self.stop.passed().await;
+        result
+    }
+
+    async fn apply(
+        &self,
+        service: &ServiceId,
+        request: &ChangeRequest,
+    ) -> Result<Accepted, ChangeError> {
+        if let Change::Converge { release, .. } = &request.change {
+            let known = request
+                .definition
+                .as_ref()
+                .map(|d| d.value()["name"].clone());
+            // `v1` runs from before; nobody gave its definition to the controller.
+            if let Some(name) = known {
+                assert_eq!(name, release.as_str(), "the definition of another release");
+            }
+        }
+        let result = misbehave(&self.apply, || self.now().apply(service, request)).await;
+        self.stop.passed().await;
+        result
+    }
+
+    async fn check(&self, service: &ServiceId, release: &Release) -> Result<(), ChangeError> {
+        let result = self.now().check(service, &release.id);
+        self.stop.passed().await;
+        result
+    }
+
+    async fn last_words(&self, _: &ServiceId, release: &ReleaseId, _: usize) -> Vec<String> {
+        self.stop.passed().await;
+        vec![format!("{release}: no such table")]
+    }
+}
+
+#[async_trait]
+impl MetricSource for World {
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities::live()
+    }
+
+    async fn read(&self, requests: &[ReadRequest]) -> Vec<Result<Reading, ReadError>> {
+        let answers = misbehave(&self.read, || {
+            let model = self.now();
+            requests.iter().map(|request| model.read(request)).collect()
+        })
+        .await;
+        self.stop.passed().await;
+        answers
+    }
+}
+
+/// Keeps what people are told.
+#[derive(Debug, Clone, Default)]
+pub struct People {
+    pub told: Arc<Mutex<Vec<(NoticeKey, Notice)>>>,
+    pub deaf: Arc<Mutex<Mode>>,
+}
+
+impl People {
+    pub fn subjects(&self) -> Vec<String> {
+        let told = self.told.lock().unwrap();
+        told.iter()
+            .map(|(_, notice)| notice.subject.clone())
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Notifier for People {
+    fn channel(&self) -> ChannelId {
+        ChannelId::new("people").unwrap()
+    }
+
+    async fn send(&self, key: &NoticeKey, notice: &Notice) -> Result<Delivered, NotifyError> {
+        misbehave(&self.deaf, || ()).await;
+        self.told
+            .lock()
+            .unwrap()
+            .push((key.clone(), notice.clone()));
+        Ok(Delivered::default())
+    }
+}
+
+/// A journal that fails or stands still when told.
+#[derive(Debug, Clone)]
+pub struct Trap<J> {
+    pub journal: Arc<J>,
+    pub stop: Stop,
+    pub failing: Arc<Mutex<Option<JournalError>>>,
+}
+
+impl<J: Journal> Trap<J> {
+    pub fn new(journal: J) -> Self {
+        Self {
+            journal: Arc::new(journal),
+            stop: Stop::default(),
+            failing: Arc::default(),
+        }
+    }
+
+    pub fn fail(&self, with: Option<JournalError>) {
+        *self.failing.lock().unwrap() = with;
+    }
+
+    fn failure(&self) -> Option<JournalError> {
+        self.failing.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl<J: Journal> Journal for Trap<J> {
+    async fn acquire(
+        &self,
+        service: &ServiceId,
+        owner: &str,
+        ttl: Duration,
+    ) -> Result<Lease, JournalError> {
+        self.journal.acquire(service, owner, ttl).await
+    }
+
+    async fn append(
+        &self,
+        batches: Vec<Batch>,
+        durability: Durability,
+    ) -> Vec<Result<Seq, JournalError>> {
+        if let Some(error) = self.failure() {
+            return batches.iter().map(|_| Err(error.clone())).collect();
+        }
+        let results = self.journal.append(batches, durability).await;
+        self.stop.passed().await;
+        results
+    }
+
+    async fn read(
+        &self,
+        service: &ServiceId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        self.journal.read(service, after, limit).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceId>, JournalError> {
+        self.journal.services().await
+    }
+}
+
+pub async fn entries(journal: &dyn Journal) -> Vec<Entry> {
+    journal
+        .read(&service(), Seq::default(), usize::MAX)
+        .await
+        .unwrap()
+}
+
+pub async fn facts(journal: &dyn Journal) -> Vec<Fact> {
+    entries(journal)
+        .await
+        .into_iter()
+        .flat_map(|entry| entry.facts)
+        .collect()
+}
+
+pub async fn inputs(journal: &dyn Journal) -> Vec<Input> {
+    entries(journal)
+        .await
+        .into_iter()
+        .map(|entry| entry.input)
+        .collect()
+}
+
+/// Errors per instance, one condition, everything quick.
+pub const POLICY: &str = r#"{
+    "poll": "1s",
+    "metrics": {"errors": {"unit": "ratio", "per": "instance", "bad": "bad", "total": "all"}},
+    "triggers": [{"name": "too_many_errors", "when": "errors > 5%", "for": "2s"}],
+    "bake": "20s",
+    "verify": {"for": "3s", "within": "60s"},
+    "deadlines": {"apply": "10s", "converge": "60s", "doubt": "60s"}
+}"#;
+
+pub fn policy_of(text: &str) -> Policy {
+    serde_json::from_str(text).unwrap()
+}
+
+pub fn releases() -> Arc<MemoryReleaseStore> {
+    Arc::new(MemoryReleaseStore::new())
+}
+
+/// Waits, by tokio's own time, at most ten minutes of it.
+pub async fn ended(deployment: &Deployment) -> Outcome {
+    tokio::time::timeout(Duration::from_secs(600), deployment.ended())
+        .await
+        .expect("the deployment ends in time")
+        .expect("the controller goes on")
+}
