@@ -1,10 +1,10 @@
 //! Readings on their way to the rules: running totals become increments, resets, overlaps, gaps
-//! and duplicates are handled once, instances are summed up per arm.
+//! and duplicates are handled once, counts of instances are summed up per arm.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    model::{Answer, Arm, MetricId, ReadError, Reading, Sample, Scope, Timestamp, Window},
+    model::{Answer, Arm, MetricId, Query, ReadError, Reading, Sample, Scope, Timestamp, Window},
     policy::{Metric, PerScope, Policy},
 };
 
@@ -47,7 +47,6 @@ pub(super) struct Sum {
     pub(super) metric: MetricId,
     pub(super) scope: Scope,
     pub(super) result: Option<Result<Reading, ReadError>>,
-    gauges: u32,
 }
 
 impl Intake {
@@ -151,9 +150,12 @@ impl Intake {
     }
 
     fn sum_up(&mut self, metric: &Metric, scope: &Scope, result: Result<Reading, ReadError>) {
-        let scope = match (metric.per, scope.arm()) {
-            (PerScope::Service, _) | (_, None) => Scope::Service,
-            (_, Some(arm)) => Scope::Arm(arm),
+        let scope = match (metric.per, scope.arm(), &metric.query) {
+            (PerScope::Service, ..) | (_, None, _) => Scope::Service,
+            // Values and states do not add up: one instance that is down must not hide behind
+            // others that are well.
+            (PerScope::Instance, _, Query::Value(_)) => scope.clone(),
+            (_, Some(arm), _) => Scope::Arm(arm),
         };
         let found = self
             .sums
@@ -163,7 +165,6 @@ impl Intake {
             self.sums.push(Sum {
                 metric: metric.id.clone(),
                 scope,
-                gauges: u32::from(result.is_ok()),
                 result: Some(result),
             });
             return;
@@ -171,19 +172,15 @@ impl Intake {
         let Ok(new) = result else { return };
         match &mut sum.result {
             Some(Ok(all)) => {
-                sum.gauges += 1;
                 all.window = Window::new(
                     all.window.from.min(new.window.from),
                     all.window.to.max(new.window.to),
                 );
                 all.complete &= new.complete;
-                add(&mut all.sample, &new.sample, sum.gauges);
+                add(&mut all.sample, &new.sample);
             }
             // One instance that answers outweighs others that do not.
-            other => {
-                *other = Some(Ok(new));
-                sum.gauges = 1;
-            }
+            other => *other = Some(Ok(new)),
         }
     }
 
@@ -228,18 +225,13 @@ fn counts(bad: u64, total: u64) -> Option<Sample> {
     })
 }
 
-/// Counts add up; values are averaged; of words the one that differs wins, since instances that
-/// are well all say the same.
-fn add(all: &mut Sample, new: &Sample, number: u32) {
+/// Counts add up.
+fn add(all: &mut Sample, new: &Sample) {
     match (all, new) {
         (Sample::Counts { bad, total }, Sample::Counts { bad: b, total: t }) => {
             *bad = bad.saturating_add(*b);
             *total = total.saturating_add(*t);
         }
-        (Sample::Gauge(mean), Sample::Gauge(value)) => {
-            *mean += (value - *mean) / f64::from(number.max(1));
-        }
-        (Sample::State(word), Sample::State(new)) if word != new => *word = Arc::clone(new),
         (
             Sample::Exceedances { cuts, over, total },
             Sample::Exceedances {
@@ -371,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_of_an_arm_are_summed_up_and_values_averaged() {
+    fn counts_of_instances_are_summed_up_and_their_values_stay_apart() {
         let mut intake = Intake::default();
         let poll = [
             answer("errors", "i1", 0, 1, total(0, 2, 10)),
@@ -382,7 +374,10 @@ mod tests {
             answer("p95", "i1", 0, 1, Sample::Gauge(100.0)),
             answer("p95", "i2", 0, 1, Sample::Gauge(300.0)),
         ];
-        assert_eq!(take(&mut intake, 1, &poll), vec![Sample::Gauge(200.0)]);
+        assert_eq!(
+            take(&mut intake, 1, &poll),
+            [Sample::Gauge(100.0), Sample::Gauge(300.0)]
+        );
     }
 
     #[test]

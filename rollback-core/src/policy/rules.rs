@@ -47,7 +47,7 @@ pub enum PerScope {
     Service,
     /// Of each arm.
     Arm,
-    /// Of each instance of each arm; the engine sums up per arm.
+    /// Of each instance of each arm; the engine adds up counts per arm.
     Instance,
 }
 

@@ -142,7 +142,8 @@ pub trait Trigger: Debug + Send + Sync + 'static {
 /// All state of a rule in one watch: born with it, rebuilt only by folding, O(1) per reading.
 pub trait Evidence: Debug + Send {
     /// Folds one reading: counts are increments, each counted once, summed over the instances of
-    /// an arm.
+    /// an arm; values and states of a metric read `per: instance` come for each instance. All
+    /// readings of one poll come with the same time.
     fn observe(&mut self, at: Timestamp, metric: &MetricId, scope: &Scope, reading: &Reading);
 
     /// A metric could not be read. Ignored by default: the engine knows what is stale.
