@@ -6,6 +6,7 @@
 //! | [`platform`] | three in-memory platforms of different temper |
 //! | [`FailingJournal`], [`RecordingNotifier`] | a journal that fails when told, a channel that keeps what it was told |
 //! | [`mock`] | mocks of every trait |
+//! | [`simulator`] | whole deployments on a virtual clock, with faults, and sixteen invariants |
 //! | [`ManualClock`] | a clock that moves only when a test says so |
 
 mod clock;
@@ -14,6 +15,7 @@ mod failing_journal;
 pub mod mock;
 pub mod platform;
 mod recording_notifier;
+pub mod simulator;
 
 pub use clock::{ManualClock, NOON};
 pub use failing_journal::FailingJournal;

@@ -1,0 +1,489 @@
+//! The checks of what is done: fences, targets, once, outcomes, budgets, circles, bystanders.
+
+use rollback_core::{
+    entry::{Fact, Input, SentState, Standing, Step},
+    model::{Cause, Change, HoldReason, Outcome, Weight},
+};
+
+use super::{Sightline, What, hold};
+use crate::simulator::chronicle::{Open, Stage};
+
+/// A deployment makes fewer changes than this, unless somebody keeps it going in a circle.
+const MOST_CHANGES: u32 = 60;
+
+pub(super) fn fenced(sight: &Sightline<'_>) -> Result<(), String> {
+    match sight.what {
+        What::Send {
+            request,
+            epoch,
+            at,
+            late,
+        } => {
+            let intent = sight
+                .known
+                .intents
+                .get(&request.id)
+                .ok_or_else(|| format!("{} is sent, and was never intended", request.id))?;
+            hold!(
+                intent.change == request.change
+                    && intent.expect == request.expect
+                    && intent.not_after == request.not_after,
+                "{} is sent otherwise than it was intended",
+                request.id
+            );
+            hold!(
+                intent.epoch == epoch,
+                "{} was decided under epoch {} and is sent under {epoch}",
+                request.id,
+                intent.epoch
+            );
+            if late {
+                return Ok(());
+            }
+            hold!(
+                epoch == sight.epoch,
+                "{} is sent under epoch {epoch} at {at}, while {} is valid",
+                request.id,
+                sight.epoch
+            );
+            let open = sight.known.open.as_ref();
+            hold!(
+                open.is_some_and(|open| open.id == request.id.deployment),
+                "{} is sent for a deployment that is not under way",
+                request.id
+            );
+            Ok(())
+        }
+        What::Fact(Fact::ChangeIntended {
+            id,
+            expect,
+            not_after,
+            change,
+        }) => {
+            let open = open_of(sight)?;
+            hold!(id.deployment == open.id, "{id} is of another deployment");
+            let (_, seen) = sight
+                .known
+                .seen
+                .as_ref()
+                .ok_or("a change is decided without a look at the platform")?;
+            hold!(
+                seen.wanted == expect.wanted,
+                "`{change}` is decided for {}, and the last look showed {}",
+                expect.wanted,
+                seen.wanted
+            );
+            hold!(
+                seen.etag == expect.etag,
+                "`{change}` is decided for mark {:?}, and the last look showed {:?}",
+                expect.etag,
+                seen.etag
+            );
+            let limit = at(sight).after(open.policy.deadlines.apply);
+            hold!(
+                *not_after <= limit,
+                "`{change}` may be sent until {not_after}, beyond {limit}"
+            );
+            Ok(())
+        }
+        // Success is only reported of a platform that was seen to be so.
+        What::Fact(Fact::Ended {
+            outcome:
+                outcome @ (Outcome::Promoted { release } | Outcome::RolledBack { to: release, .. }),
+            ..
+        }) => {
+            let (_, seen) = sight.known.seen.as_ref().ok_or("ended without a look")?;
+            hold!(
+                seen.wanted.main() == Some(release) && seen.weight(release) == Weight::ALL,
+                "`{outcome}`, and the last look showed {} with {release} at {}",
+                seen.wanted,
+                seen.weight(release)
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn target(sight: &Sightline<'_>) -> Result<(), String> {
+    match sight.what {
+        What::Fact(Fact::RollbackDecided { target, .. }) => {
+            let open = open_of(sight)?;
+            let standing = sight.known.standing(target);
+            hold!(
+                standing == Standing::Proven,
+                "it goes back to {target}, which is {standing}"
+            );
+            hold!(
+                *target != open.candidate,
+                "it goes back to the candidate {target}"
+            );
+            Ok(())
+        }
+        What::Fact(Fact::ChangeIntended { change, .. }) => {
+            let open = open_of(sight)?;
+            let Some(rollback) = &open.rollback else {
+                return Ok(());
+            };
+            let elsewhere = match change {
+                Change::Converge { release, .. } => *release != rollback.target,
+                Change::Weights { shares } => shares
+                    .iter()
+                    .any(|s| s.release != rollback.target && s.weight > Weight::NONE),
+                Change::Retire { release } => *release == rollback.target,
+                _ => false,
+            };
+            hold!(
+                !elsewhere,
+                "on the way back to {} it intends to {change}",
+                rollback.target
+            );
+            Ok(())
+        }
+        What::Fact(Fact::Held {
+            reason: HoldReason::NoTarget { .. },
+            ..
+        }) => {
+            let open = open_of(sight)?;
+            let target = sight.known.proven().find(|id| **id != open.candidate);
+            hold!(
+                target.is_none(),
+                "it says that there is no target, and {target:?} is proven"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn once(sight: &Sightline<'_>) -> Result<(), String> {
+    match sight.what {
+        What::Fact(Fact::RollbackDecided {
+            attempt, target, ..
+        }) => {
+            let open = open_of(sight)?;
+            if let Some(rollback) = &open.rollback {
+                let by_person = is_command(sight);
+                hold!(
+                    rollback.failed || by_person,
+                    "a rollback to {target} while one to {} is under way",
+                    rollback.target
+                );
+                hold!(
+                    by_person || *attempt == rollback.attempt + 1,
+                    "attempt {attempt} after attempt {}",
+                    rollback.attempt
+                );
+            } else {
+                hold!(*attempt == 1, "the first attempt has the number {attempt}");
+            }
+            Ok(())
+        }
+        What::Fact(Fact::ChangeIntended { id, .. }) => {
+            let open = open_of(sight)?;
+            hold!(
+                !sight.known.intents.contains_key(id),
+                "{id} is intended twice"
+            );
+            hold!(
+                open.pending.is_none(),
+                "{id} is intended while {:?} is not resolved",
+                open.pending
+            );
+            let number = open.step.as_ref().map(|running| running.number);
+            hold!(
+                Some(id.step) == number,
+                "{id} is intended in step {number:?}"
+            );
+            Ok(())
+        }
+        What::Fact(Fact::StepEntered { number, .. }) => {
+            let open = open_of(sight)?;
+            hold!(
+                *number == open.last_number + 1,
+                "step {number} after step {}",
+                open.last_number
+            );
+            Ok(())
+        }
+        What::Send { request, .. } => {
+            let sent = sight.known.intents.get(&request.id).map_or(0, |i| i.sent);
+            hold!(sent == 0, "{} is sent again", request.id);
+            Ok(())
+        }
+        What::Notify { key, notice } => {
+            let told = sight.known.told.get(&key.seq).copied().unwrap_or(0);
+            hold!(
+                key.index < told,
+                "{key} is told, and its entry has {told} things to tell: `{}`",
+                notice.subject
+            );
+            hold!(
+                !sight.known.delivered.contains(key),
+                "{key} is told again after it was delivered"
+            );
+            let before = sight.known.notices.get(key);
+            hold!(
+                before.is_none_or(|before| before == notice),
+                "{key} is told in other words: {before:?} became {notice:?}"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn monotone(sight: &Sightline<'_>) -> Result<(), String> {
+    match sight.what {
+        What::Fact(fact) => {
+            if let Fact::DeploymentOpened { deployment, .. } = fact {
+                hold!(
+                    sight.known.open.is_none() && !sight.known.ended.contains_key(deployment),
+                    "{deployment} is opened while another one is, or anew"
+                );
+            } else if let Some(deployment) = deployment_of(fact) {
+                hold!(
+                    !sight.known.ended.contains_key(deployment),
+                    "{deployment} has ended, and {fact:?} follows"
+                );
+                let open = open_of(sight)?;
+                hold!(
+                    open.id == *deployment,
+                    "{deployment} is not under way, and {fact:?} follows"
+                );
+            }
+            let Some(entry) = sight.entry else {
+                return Ok(());
+            };
+            if let (Fact::ChangeMoved { id, to }, Input::Reported(report)) = (fact, &entry.input) {
+                let pending = sight.known.open.as_ref().and_then(|o| o.pending.as_ref());
+                hold!(
+                    pending == Some(id),
+                    "a report about {id} moved it to {to:?}, and {pending:?} is under way"
+                );
+                hold!(
+                    *id == report.id || matches!(to, SentState::Found),
+                    "a report about {} moved {id}",
+                    report.id
+                );
+            }
+            Ok(())
+        }
+        What::Entry => {
+            let Some((entry, Input::Reported(report))) = sight.entry.map(|e| (e, &e.input)) else {
+                return Ok(());
+            };
+            let explained = entry.facts.iter().any(|fact| match fact {
+                Fact::Ignored { .. } => true,
+                Fact::ChangeMoved { id, .. } => *id == report.id,
+                _ => false,
+            });
+            hold!(
+                explained,
+                "a report about {} is neither taken nor recorded as ignored",
+                report.id
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn budget(sight: &Sightline<'_>) -> Result<(), String> {
+    let What::Fact(Fact::RollbackDecided { attempt, cause, .. }) = sight.what else {
+        return Ok(());
+    };
+    if !matches!(cause, Cause::Trigger { .. }) || is_command(sight) {
+        return Ok(());
+    }
+    let open = open_of(sight)?;
+    let now = at(sight);
+    let budget = open.policy.budget;
+    let within = sight
+        .known
+        .rollbacks
+        .iter()
+        .filter(|decided| now.since(**decided) < budget.per)
+        .count();
+    hold!(
+        u32::try_from(within).is_ok_and(|within| within < budget.rollbacks),
+        "rollback {} within the period, of {} allowed",
+        within + 1,
+        budget.rollbacks
+    );
+    if let (1, Some(last)) = (*attempt, sight.known.rollbacks.last()) {
+        hold!(
+            now.since(*last) >= budget.cooldown,
+            "a rollback at {now}, the last one at {last}, the cooldown {} s",
+            budget.cooldown.as_secs()
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn no_circle(sight: &Sightline<'_>) -> Result<(), String> {
+    match sight.what {
+        What::Fact(Fact::RollbackDecided { target, .. }) => {
+            let open = open_of(sight)?;
+            let again = open
+                .rollback
+                .as_ref()
+                .is_some_and(|rollback| rollback.tried.contains(target));
+            hold!(
+                !again || is_command(sight),
+                "it goes back to {target} again, which did not work"
+            );
+            let most = u32::try_from(sight.known.ledger.len()).unwrap_or(u32::MAX);
+            hold!(
+                open.decided <= most.saturating_mul(open.person_acts + 1),
+                "{} rollbacks in one deployment",
+                open.decided + 1
+            );
+            Ok(())
+        }
+        What::Fact(Fact::ChangeIntended { change, .. }) => {
+            let open = open_of(sight)?;
+            hold!(
+                open.changes < MOST_CHANGES * (open.person_acts + 1),
+                "{} changes in one deployment: it fights with somebody",
+                open.changes
+            );
+            // A candidate that somebody put back although this deployment leaves it.
+            let Some((_, seen)) = &sight.known.seen else {
+                return Ok(());
+            };
+            let contested = open
+                .hold
+                .as_ref()
+                .is_some_and(|(reason, _)| matches!(reason, HoldReason::Contested { .. }));
+            hold!(
+                !contested,
+                "`{change}` is intended while {} is contested",
+                seen.wanted
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Everything that is waited for has a time; the rest of this invariant is the healing phase.
+pub(super) fn termination(sight: &Sightline<'_>) -> Result<(), String> {
+    let What::Fact(fact) = sight.what else {
+        return Ok(());
+    };
+    let now = at(sight);
+    match fact {
+        Fact::StepEntered { deadline, .. } | Fact::PermitRequested { deadline, .. } => {
+            hold!(
+                *deadline >= now && deadline.since(now).as_secs() <= 3_600,
+                "at {now} something waits until {deadline}"
+            );
+        }
+        Fact::ChangeMoved {
+            to: SentState::InDoubt { until, settles, .. },
+            ..
+        } => {
+            hold!(
+                settles <= until && until.since(now).as_secs() <= 3_600,
+                "at {now} a doubt that settles at {settles} waits until {until}"
+            );
+        }
+        Fact::Held { exits, reason, .. } => {
+            hold!(!exits.is_empty(), "a hold without an exit: {reason}");
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn bystander(sight: &Sightline<'_>) -> Result<(), String> {
+    let What::Fact(Fact::ChangeIntended { change, expect, .. }) = sight.what else {
+        return Ok(());
+    };
+    let open = open_of(sight)?;
+    hold!(
+        open.stage != Stage::Preflight,
+        "`{change}` is intended before there is a plan"
+    );
+    let step = open
+        .step
+        .as_ref()
+        .and_then(|running| open.steps.get(running.index))
+        .and_then(Step::change);
+    hold!(
+        step.as_ref() == Some(change),
+        "`{change}` is intended, and the step is {step:?}"
+    );
+    match change {
+        Change::Retire { release } => {
+            hold!(
+                expect.wanted.weight(release) == Weight::NONE,
+                "{release} is retired while it carries {}",
+                expect.wanted.weight(release)
+            );
+            let serves = match open.stage {
+                Stage::Rollback => open.rollback.as_ref().map(|rollback| &rollback.target),
+                _ if open.baked || open.promoted => Some(&open.candidate),
+                _ => open.stable.as_ref(),
+            };
+            hold!(
+                serves != Some(release),
+                "{release} is retired, and is the one that has to serve"
+            );
+        }
+        Change::Weights { shares } => {
+            let sum: u32 = shares
+                .iter()
+                .map(|s| u32::from(s.weight.basis_points()))
+                .sum();
+            hold!(sum == 10_000, "the shares of `{change}` add up to {sum}");
+        }
+        Change::Converge { release, .. } => {
+            let known = *release == open.candidate
+                || Some(release) == open.stable.as_ref()
+                || open
+                    .rollback
+                    .as_ref()
+                    .is_some_and(|rollback| rollback.target == *release);
+            hold!(known, "{release} is started, which nobody named");
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn open_of<'a>(sight: &Sightline<'a>) -> Result<&'a Open, String> {
+    let open = sight.known.open.as_ref();
+    open.ok_or_else(|| format!("no deployment is under way, and {:?} follows", sight.what))
+}
+
+fn at(sight: &Sightline<'_>) -> rollback_core::model::Timestamp {
+    sight.entry.map(|entry| entry.at).unwrap_or_default()
+}
+
+fn is_command(sight: &Sightline<'_>) -> bool {
+    sight
+        .entry
+        .is_some_and(|entry| matches!(entry.input, Input::Command { .. }))
+}
+
+fn deployment_of(fact: &Fact) -> Option<&rollback_core::model::DeploymentId> {
+    match fact {
+        Fact::PlanMade { deployment, .. }
+        | Fact::StepEntered { deployment, .. }
+        | Fact::StepDone { deployment, .. }
+        | Fact::VerdictChanged { deployment, .. }
+        | Fact::Held { deployment, .. }
+        | Fact::Released { deployment, .. }
+        | Fact::PermitAnswered { deployment, .. }
+        | Fact::RollbackDecided { deployment, .. }
+        | Fact::RollbackAttemptFailed { deployment, .. }
+        | Fact::Promoted { deployment, .. }
+        | Fact::PolicySwitched { deployment, .. }
+        | Fact::Ended { deployment, .. } => Some(deployment),
+        Fact::PermitRequested { request, .. } => Some(&request.deployment),
+        Fact::ChangeIntended { id, .. } | Fact::ChangeMoved { id, .. } => Some(&id.deployment),
+        _ => None,
+    }
+}

@@ -1,0 +1,352 @@
+//! The course of one seed: chaos, healing, a last deployment, and the replay.
+
+use std::{sync::Arc, time::Duration};
+
+use rollback_core::{
+    entry::{Command, Fact, Standing},
+    model::{Outcome, ReleaseId, Timestamp, Wanted},
+    policy::{OnInconclusive, Policy, Rule},
+};
+
+use super::{
+    Invariant, MakeEngine, Report,
+    random::Random,
+    scenario::{Kind, SECRET, Scenario},
+    world::World,
+};
+
+/// How long healing may take: all deadlines of one deployment, several times over.
+const HEALED_WITHIN: Duration = Duration::from_secs(2 * 3_600);
+/// How often the person looks during the healing.
+const LOOKS_EVERY: Duration = Duration::from_secs(30);
+
+pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
+    let mut random = Random::seeded(seed);
+    let scenario = Scenario::of(&mut random);
+    let mut world = World::new(make, scenario, random);
+    if world.scenario.intensity > 0 {
+        chaos(&mut world);
+    }
+    heal(&mut world);
+    last_deployment(&mut world);
+    if world.violation.is_none() {
+        replay(&mut world, make, seed);
+    }
+    Report::of(
+        seed,
+        world.inputs,
+        &world.journal,
+        world.coverage,
+        world.violation,
+    )
+}
+
+/// Deployments, people, somebody else, and faults.
+fn chaos(world: &mut World<'_>) {
+    let length = u64::try_from(world.scenario.chaos.as_millis()).unwrap_or(0);
+    let deploys = world.random.between(1, 4);
+    let mut when = 500;
+    for _ in 0..deploys {
+        let command = deploy(world);
+        world.command_after(Duration::from_millis(when), command);
+        when += world.random.between(5_000, length / deploys + 10_000);
+    }
+    for _ in 0..world.random.below(5) {
+        let when = world.random.millis(1_000, length);
+        let command = match world.random.below(10) {
+            0 | 1 => Command::Pause,
+            2 | 3 => Command::Resume,
+            4 => Command::Promote,
+            5 => Command::Abort,
+            6 => Command::RollBack { to: None },
+            7 => Command::RollBack {
+                to: Some(any_release(world)),
+            },
+            8 => Command::AdoptPolicy,
+            _ => deploy(world),
+        };
+        world.command_after(when, command);
+    }
+    if world.random.chance(200) {
+        let when = world.random.millis(1_000, length);
+        world.policy_after(when, 1);
+    }
+    if world.random.chance(60 * world.scenario.intensity) {
+        let (when, release) = (world.random.millis(1_000, length), any_release(world));
+        if world.scenario.kind(&release) != Kind::Missing {
+            let again = if world.scenario.stubborn { 6 } else { 1 };
+            for time in 0..again {
+                let pause = Duration::from_secs(15) * time;
+                world.foreign_after(when + pause, release.clone());
+            }
+        }
+    }
+    for _ in 0..world.random.below(3) {
+        let from = world.now.after(world.random.millis(1_000, length));
+        let to = from.after(world.random.millis(1_000, 90_000));
+        world.blind_between(from, to);
+    }
+    let until = world.now.after(Duration::from_millis(length));
+    world.run(until);
+}
+
+fn any_release(world: &mut World<'_>) -> ReleaseId {
+    let all = world.scenario.releases.clone();
+    match world.random.pick(&all) {
+        Some((release, _, _)) => release.clone(),
+        None => super::scenario::release_id(1),
+    }
+}
+
+fn deploy(world: &mut World<'_>) -> Command {
+    let release = any_release(world);
+    Command::Deploy {
+        name: Arc::from(format!("release {release}")),
+        release,
+        override_rejection: world.random.chance(150),
+    }
+}
+
+/// Faults are over and a person looks after holds: everything must end.
+fn heal(world: &mut World<'_>) {
+    world.heal();
+    let until = world.now.after(HEALED_WITHIN);
+    let mut held: (Option<Timestamp>, u32) = (None, 0);
+    while world.known.open.is_some() && world.violation.is_none() {
+        if world.now >= until {
+            let phase = world.known.phase();
+            let status = world.in_charge().map(rollback_core::engine::Engine::status);
+            let active = status.and_then(|status| status.active);
+            world.violate(
+                Invariant::Termination,
+                format!("healed for two hours, and a deployment has not ended: {phase} {active:?}"),
+            );
+            return;
+        }
+        let next = world.now.after(LOOKS_EVERY);
+        world.run(next);
+        let since = world
+            .known
+            .open
+            .as_ref()
+            .and_then(|open| open.hold.as_ref())
+            .map(|(_, since)| *since);
+        if since.is_some() {
+            world.resolve_hold(held.1);
+            held.1 += 1;
+        }
+        if held.0 != since {
+            held.0 = since;
+        }
+    }
+}
+
+/// One more deployment on a world in which nothing goes wrong: it ends as its release deserves.
+fn last_deployment(world: &mut World<'_>) {
+    if world.violation.is_some() {
+        return;
+    }
+    // The budget is full again, the platform at rest.
+    let rested = world.now.after(Duration::from_secs(3_600));
+    world.run(rested);
+    let Some(policy) = world.policy().cloned() else {
+        return;
+    };
+    let Some((stable, candidate, kind)) = fair_trial(world) else {
+        return;
+    };
+    let began = world.now;
+    let first = world.journal.len();
+    world.command_after(
+        Duration::from_millis(1),
+        Command::Deploy {
+            release: candidate.clone(),
+            name: Arc::from(format!("release {candidate}")),
+            override_rejection: true,
+        },
+    );
+    let bound = bound(&policy);
+    world.run(began.after(bound));
+    if world.violation.is_some() {
+        return;
+    }
+    let outcome = world.outcome_of_last().cloned();
+    let opened = world.journal.iter().skip(first).any(|entry| {
+        let opens = |fact: &Fact| matches!(fact, Fact::DeploymentOpened { .. });
+        entry.facts.iter().any(opens)
+    });
+    let held = world.known.open.as_ref().and_then(|open| open.hold.clone());
+    let deserved = match (&outcome, kind) {
+        (_, _) if !opened => false,
+        _ if world.known.open.is_some() => false,
+        (Some(Outcome::Promoted { release }), Kind::Good) => *release == candidate,
+        (Some(Outcome::RolledBack { from, to, .. }), kind) if kind.is_clearly_bad() => {
+            *from == candidate && *to == stable
+        }
+        (Some(Outcome::Refused { .. }), Kind::Missing) => true,
+        _ => false,
+    };
+    if !deserved {
+        world.violate(
+            Invariant::Useful,
+            format!(
+                "{candidate} is {kind:?}, nothing went wrong, and after {} s it came to \
+                 {outcome:?}, held {held:?}",
+                bound.as_secs()
+            ),
+        );
+        return;
+    }
+    if kind == Kind::Errors {
+        noticed_in_time(world, first, &policy);
+    }
+}
+
+/// From the first traffic to the decision: the rule's time, a few polls, no more.
+fn noticed_in_time(world: &mut World<'_>, first: usize, policy: &Policy) {
+    let mut shifted = None;
+    let mut decided = None;
+    for entry in world.journal.iter().skip(first) {
+        for fact in &entry.facts {
+            match fact {
+                Fact::ChangeIntended {
+                    change: rollback_core::model::Change::Weights { .. },
+                    ..
+                } if shifted.is_none() => shifted = Some(entry.at),
+                Fact::RollbackDecided { .. } if decided.is_none() => decided = Some(entry.at),
+                _ => {}
+            }
+        }
+    }
+    let for_ = policy
+        .triggers
+        .iter()
+        .find_map(|rule| match &rule.rule {
+            Rule::When { for_, .. } if *rule.name == *"errors" => Some(*for_),
+            _ => None,
+        })
+        .unwrap_or_default();
+    let bound = for_ + policy.poll * 4 + Duration::from_secs(8);
+    if let (Some(shifted), Some(decided)) = (shifted, decided)
+        && decided.since(shifted) > bound
+    {
+        world.violate(
+            Invariant::Useful,
+            format!(
+                "traffic was sent at {shifted}, the rollback decided at {decided}: later than {} s",
+                bound.as_secs()
+            ),
+        );
+    }
+}
+
+/// A deployment of which it is clear how it has to end; none in a world too messed up for that.
+fn fair_trial(world: &mut World<'_>) -> Option<(ReleaseId, ReleaseId, Kind)> {
+    let truth = world.model.truth(&world.scenario.service).ok()?;
+    let policy = world.policy()?.clone();
+    let serving = truth.wanted.main()?.clone();
+    let stable = world.known.proven().next().cloned();
+    let adopts = stable.is_none()
+        && policy.bootstrap == rollback_core::policy::Bootstrap::TrustRunning
+        && truth.is_ready(&serving);
+    if truth.wanted != Wanted::only(serving.clone())
+        || !(adopts || stable.as_ref() == Some(&serving))
+        || world.scenario.kind(&serving) != Kind::Good
+        || world.scenario.behaviour(&serving)?.error_rate > super::scenario::ERROR_LIMIT
+    {
+        return None;
+    }
+    let mut trials: Vec<_> = world
+        .scenario
+        .releases
+        .iter()
+        .filter(|(release, kind, _)| {
+            let wanted = *kind == Kind::Good || kind.is_clearly_bad() || *kind == Kind::Missing;
+            *release != serving && wanted && world.known.standing(release) != Standing::Proven
+        })
+        .map(|(release, kind, _)| (release.clone(), *kind))
+        .collect();
+    if policy.on_inconclusive == OnInconclusive::Hold {
+        // A comparison without a single error in sight cannot tell.
+        let compares = |rule: &Rule| matches!(rule, Rule::Compare { .. });
+        if policy.triggers.iter().any(|rule| compares(&rule.rule)) {
+            trials.retain(|(_, kind)| *kind != Kind::Good);
+        }
+    }
+    let (candidate, kind) = world.random.pick(&trials)?.clone();
+    Some((serving, candidate, kind))
+}
+
+/// Everything that one deployment may take, one after the other.
+fn bound(policy: &Policy) -> Duration {
+    let deadlines = policy.deadlines;
+    deadlines.preflight
+        + deadlines.converge * 2
+        + deadlines.shift * 3
+        + deadlines.retire * 2
+        + policy.bake
+        + policy.verify.within
+        + deadlines.permit
+        + Duration::from_secs(90)
+}
+
+/// The same inputs, handled anew, give the same entries; restored, the same status; and what is
+/// written down is read back the same.
+fn replay(world: &mut World<'_>, make: MakeEngine<'_>, seed: u64) {
+    let config = world.config();
+    let mut again = make(config.clone());
+    let mut restored = make(config);
+    let thorough = seed.is_multiple_of(8);
+    let mut found = None;
+    for entry in &world.journal {
+        let replayed = again.handle(entry.at, entry.input.clone());
+        while again.poll().is_some() {}
+        restored.restore(entry);
+        if replayed != *entry {
+            found = Some((
+                Invariant::Determinism,
+                format!(
+                    "entry {} is replayed as {replayed:?}, not {entry:?}",
+                    entry.seq
+                ),
+            ));
+            break;
+        }
+        if thorough {
+            let bytes = serde_json::to_string(entry).unwrap_or_default();
+            if serde_json::to_string(&replayed).ok().as_ref() != Some(&bytes) {
+                found = Some((
+                    Invariant::Determinism,
+                    format!("entry {} is replayed in other bytes", entry.seq),
+                ));
+                break;
+            }
+            if serde_json::from_str(&bytes).ok().as_ref() != Some(entry) {
+                found = Some((
+                    Invariant::Determinism,
+                    format!("entry {} is not read back as it was: {bytes}", entry.seq),
+                ));
+                break;
+            }
+            if bytes.contains(SECRET) {
+                found = Some((
+                    Invariant::NoSecrets,
+                    format!("entry {} shows a secret", entry.seq),
+                ));
+                break;
+            }
+        }
+    }
+    if found.is_none() {
+        let (one, other) = (again.status(), restored.status());
+        if one != other {
+            found = Some((
+                Invariant::Determinism,
+                format!("replayed {one:?}, restored {other:?}"),
+            ));
+        }
+    }
+    if let Some((invariant, what)) = found {
+        world.violate(invariant, what);
+    }
+}
