@@ -140,7 +140,7 @@ pub enum Probe {
 }
 
 /// The back-off between the crash of an instance and its next start: it doubles with each crash
-/// and begins anew after an instance has run for ten times `at_most`.
+/// and begins anew after an instance has run for twice `at_most`, and for ten seconds at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -493,6 +493,11 @@ impl Restart {
     #[must_use]
     pub const fn new(first: Duration, at_most: Duration) -> Self {
         Self { first, at_most }
+    }
+
+    /// How long an instance must have run for its crashes to be over.
+    pub(crate) fn steady(&self) -> Duration {
+        self.at_most.saturating_mul(2).max(Duration::from_secs(10))
     }
 
     /// The pause after the `crashes`th crash in a row.

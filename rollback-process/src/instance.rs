@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -44,9 +45,11 @@ pub(crate) struct Shared {
     pub(crate) news: Notify,
 }
 
-/// Runs one instance until it is told to stop, then leaves nothing of it but its log.
+/// Runs one instance until it is told to stop, then leaves nothing of it but its log. It holds the
+/// supervisor's lock: while an instance may still be started, nobody else supervises.
 pub(crate) async fn run(
     shared: Arc<Shared>,
+    lock: Arc<File>,
     definition: Arc<ProcessDefinition>,
     record: InstanceRecord,
     phase: watch::Sender<Phase>,
@@ -54,6 +57,7 @@ pub(crate) async fn run(
 ) {
     let path = shared.dir.log_path(&record.release, &record.id);
     let mut instance = Instance {
+        _lock: lock,
         log: Log::new(path, definition.log),
         shared,
         definition,
@@ -76,12 +80,8 @@ pub(crate) async fn run(
                 }
             },
         };
-        let began = Instant::now();
         tokio::select! {
             how = process.ended() => {
-                if began.elapsed() > instance.definition.restart.at_most * 10 {
-                    instance.record.failures = 0;
-                }
                 instance.clear_away(&mut None, Duration::ZERO).await;
                 instance.failed(Phase::Crashed { how });
                 instance.pause(&mut stop).await;
@@ -124,6 +124,7 @@ pub(crate) async fn clear_away_marked(marker: &str) {
 }
 
 struct Instance {
+    _lock: Arc<File>,
     shared: Arc<Shared>,
     definition: Arc<ProcessDefinition>,
     record: InstanceRecord,
@@ -158,7 +159,18 @@ impl Instance {
     /// The process that an earlier controller started for this instance, if it still runs.
     fn found(&mut self) -> Option<Running> {
         let identity = match self.record.process.clone() {
-            Some(identity) => Some(identity).filter(ProcessIdentity::is_running),
+            Some(identity) if identity.is_running() => Some(identity),
+            Some(_) => {
+                if !matches!(
+                    self.record.phase,
+                    Phase::Crashed { .. } | Phase::CannotStart { .. }
+                ) {
+                    let how = "ended while no controller watched it";
+                    self.log.note(how);
+                    self.record.last_exit = Some(how.to_owned());
+                }
+                None
+            }
             // The controller died between the intent and the pid.
             None => identity::find_leader(&self.record.id),
         }?;
@@ -259,6 +271,10 @@ impl Instance {
         let mut due = began;
         loop {
             let _ = self.log.cut();
+            if self.record.failures > 0 && began.elapsed() > self.definition.restart.steady() {
+                self.record.failures = 0;
+                self.write();
+            }
             if Instant::now() >= due {
                 let result = match health.probe {
                     Probe::Alive { for_at_least } => {

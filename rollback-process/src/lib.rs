@@ -23,7 +23,8 @@
 //! | converge in place | started first; what it replaces stops when it is ready (stop first if both insist on one port) |
 //! | retire | `SIGTERM`, the grace period, `SIGKILL`, to all its processes |
 //!
-//! While no controller runs, nothing cuts log files and nothing restarts a crashed process.
+//! What an instance starts belongs to it, also what detaches itself: it carries the marker, and is
+//! stopped with it. While no controller runs, nothing cuts log files and nothing restarts a crashed process.
 //!
 //! Rooms: `definition` (what runs), `program` (the file behind it), `state` (the directory),
 //! `identity` (which process is ours), `ports`, `probe`, `log`, `instance` (one process's life),

@@ -1,7 +1,7 @@
 //! Brings what runs to what is wanted, for one service, on behalf of whichever controller holds
 //! the supervisor's lock. Dropping it leaves every process running: the next one adopts them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs::File, sync::Arc, time::Duration};
 
 use rollback_core::model::{Definition, Release, ReleaseId};
 use tokio::{
@@ -27,7 +27,7 @@ const KEPT_LOGS: usize = 20;
 
 /// Supervises until it is dropped.
 pub(crate) async fn supervise(shared: Arc<Shared>) {
-    let _lock = loop {
+    let lock = loop {
         match shared.dir.try_supervise() {
             Ok(Some(lock)) => break lock,
             Ok(None) => sleep(PACE).await,
@@ -39,6 +39,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>) {
     };
     let mut supervisor = Supervisor {
         shared,
+        lock: Arc::new(lock),
         slots: BTreeMap::new(),
         tasks: JoinSet::new(),
         definitions: BTreeMap::new(),
@@ -74,6 +75,7 @@ pub(crate) fn definition(
 
 struct Supervisor {
     shared: Arc<Shared>,
+    lock: Arc<File>,
     slots: BTreeMap<String, Slot>,
     tasks: JoinSet<()>,
     /// A release is immutable: its definition is read once.
@@ -121,18 +123,19 @@ impl Supervisor {
     }
 
     async fn take_over(&mut self, record: InstanceRecord) {
+        // What is wanted is not known: nothing is stopped on a guess.
+        let unwanted = self.shared.dir.wanted().is_ok_and(|state| {
+            let release = &record.release;
+            !state.wanted.runs(release) && !state.replaced_by.contains_key(release)
+        });
         match self.definition(&record.release) {
-            Some(definition) => self.open_slot(definition, record),
+            // One that is on its way out, and may be gone, is not started again to be stopped.
+            Some(definition) => self.open_slot(definition, record, unwanted),
             // Without its definition nobody can say how it is stopped or started again, but a
             // release that is wanted goes on serving.
             None => {
                 tracing::error!(release = %record.release, instance = %record.id, "its definition is lost");
-                let wanted = self
-                    .shared
-                    .dir
-                    .wanted()
-                    .is_ok_and(|state| state.wanted.runs(&record.release));
-                if !wanted {
+                if unwanted {
                     self.forget(&record.id).await;
                 }
             }
@@ -189,14 +192,20 @@ impl Supervisor {
         match identity::fresh_name() {
             Ok(id) => {
                 self.prune_logs();
-                self.open_slot(definition, InstanceRecord::intent(id, release, now()));
+                let record = InstanceRecord::intent(id, release, now());
+                self.open_slot(definition, record, false);
             }
             Err(error) => tracing::error!(%error, "the kernel gave no name for an instance"),
         }
     }
 
-    fn open_slot(&mut self, definition: Arc<ProcessDefinition>, record: InstanceRecord) {
-        let (stop, stopped) = watch::channel(false);
+    fn open_slot(
+        &mut self,
+        definition: Arc<ProcessDefinition>,
+        record: InstanceRecord,
+        stop: bool,
+    ) {
+        let (stop, stopped) = watch::channel(stop);
         let (phase, phases) = watch::channel(record.phase.clone());
         let slot = Slot {
             release: record.release.clone(),
@@ -204,9 +213,10 @@ impl Supervisor {
             phase: ClosablePhase(phases),
         };
         self.slots.insert(record.id.clone(), slot);
-        let shared = Arc::clone(&self.shared);
-        self.tasks
-            .spawn(instance::run(shared, definition, record, phase, stopped));
+        let (shared, lock) = (Arc::clone(&self.shared), Arc::clone(&self.lock));
+        self.tasks.spawn(instance::run(
+            shared, lock, definition, record, phase, stopped,
+        ));
     }
 
     fn definition(&mut self, release: &ReleaseId) -> Option<Arc<ProcessDefinition>> {

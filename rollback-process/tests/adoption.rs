@@ -311,3 +311,63 @@ async fn a_bystander_with_the_same_pid_is_not_touched() {
     bystander.wait().unwrap();
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn what_ended_unwatched_is_told_and_started_only_if_it_is_wanted() {
+    let mut bench = Bench::new();
+    let v1 = bench
+        .script("echo s >> $BENCH/starts; exec sleep 600")
+        .release("v1")
+        .unwrap();
+    let starts = |bench: &Bench| {
+        fs::read_to_string(bench.dir.path().join("starts"))
+            .unwrap()
+            .lines()
+            .count()
+    };
+    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench.until_ready(&v1).await;
+    for wanted in [true, false] {
+        drop(std::mem::replace(
+            &mut bench.deployer,
+            ProcessDeployer::open("/tmp").unwrap(),
+        ));
+        for pid in processes(bench.dir.path()) {
+            Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .unwrap();
+        }
+        eventually("end", || {
+            processes(bench.dir.path()).is_empty().then_some(())
+        })
+        .await;
+        if !wanted {
+            let state = bench.dir.path().join("shop/wanted.json");
+            edit(&state, |state| state["wanted"] = serde_json::json!({}));
+        }
+        reopen(&mut bench);
+        if wanted {
+            bench
+                .until("started again", |seen| {
+                    ready(seen, &v1)
+                        .first()
+                        .is_some_and(|one| one.restarts == 1)
+                })
+                .await;
+            let words = bench
+                .deployer
+                .last_words(&bench.service, &v1.id, 20)
+                .await
+                .join("\n");
+            assert!(
+                words.contains("ended while no controller watched it"),
+                "{words}"
+            );
+        } else {
+            bench.until("gone", |seen| seen.arms.is_empty()).await;
+        }
+        assert_eq!(starts(&bench), 2);
+    }
+    bench.finish().await;
+}
