@@ -94,6 +94,7 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         shares: &[Share],
         seen: &Seen,
     ) -> Result<Accepted, ChangeError> {
+        seen.admits(shares)?;
         self.tell(service, seen, true)
             .await
             .map_err(|error| match error {
@@ -215,6 +216,31 @@ impl Seen {
     fn traffic_of(&self, release: &ReleaseId) -> Weight {
         let known = self.traffic.weights.get(release);
         known.copied().unwrap_or(Weight::NONE)
+    }
+
+    /// Whether traffic can be divided like this: into the whole, among what runs.
+    fn admits(&self, shares: &[Share]) -> Result<(), ChangeError> {
+        let sum: u32 = shares
+            .iter()
+            .map(|share| u32::from(share.weight.basis_points()))
+            .sum();
+        if sum != u32::from(Weight::ALL.basis_points()) {
+            return Err(ChangeError::refused(format_args!(
+                "the shares add up to {} %, not to 100 %",
+                f64::from(sum) / 100.0
+            )));
+        }
+        let runs = |share: &&Share| self.platform.wanted.runs(&share.release);
+        match shares
+            .iter()
+            .find(|share| share.weight > Weight::NONE && !runs(share))
+        {
+            Some(share) => Err(ChangeError::refused(format_args!(
+                "{} does not run; start it before it is sent traffic",
+                share.release
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn instances(&self) -> Told {
