@@ -10,21 +10,23 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     fs,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
+use rollback::WithTraffic;
 use rollback_core::{
     model::{
-        Change, ChangeId, ChangeRequest, DeploymentId, Expectation, Placement, Release, ServiceId,
-        Timestamp,
+        Accepted, Change, ChangeError, ChangeId, ChangeRequest, DeploymentId, Etag, Expectation,
+        Instance, Placement, Release, ReleaseId, ServiceId, Share, Timestamp, Weight,
     },
-    ports::Deployer,
+    ports::{Deployer, Traffic, TrafficShifter},
 };
 use rollback_process::{HealthCheck, PortPlan, ProcessDefinition, ProcessDeployer, Restart};
 use rollback_testkit::conformance::{self, DeployerHarness, Ground, ReleaseKind};
@@ -33,11 +35,92 @@ use tempfile::TempDir;
 
 struct Processes {
     dir: TempDir,
-    deployer: Arc<ProcessDeployer>,
+    deployer: Arc<dyn Deployer>,
+    /// The same state directory, to put things away.
+    broom: ProcessDeployer,
     releases: AtomicU32,
 }
 
+/// Traffic in memory: of each service its revision and weights.
+#[derive(Debug, Default)]
+struct Switch(Mutex<BTreeMap<ServiceId, Traffic>>);
+
+#[async_trait]
+impl TrafficShifter for Switch {
+    async fn traffic(&self, service: &ServiceId) -> Result<Traffic, ChangeError> {
+        let all = self.0.lock().unwrap();
+        Ok(all.get(service).cloned().unwrap_or_default())
+    }
+
+    async fn shift(
+        &self,
+        service: &ServiceId,
+        id: &ChangeId,
+        weights: &BTreeMap<ReleaseId, Weight>,
+        expect: Option<&Etag>,
+    ) -> Result<Accepted, ChangeError> {
+        let mut all = self.0.lock().unwrap();
+        let traffic = all.entry(service.clone()).or_default();
+        if expect.is_some() && expect != traffic.etag.as_ref() {
+            return Err(ChangeError::Conflict { now: None });
+        }
+        let revision = traffic
+            .etag
+            .as_ref()
+            .map_or(0, |etag| etag.as_str().parse().unwrap());
+        traffic.etag = Some(Etag::new((revision + 1).to_string()).unwrap());
+        traffic.weights.clone_from(weights);
+        traffic.last_change = Some(id.clone());
+        Ok(Accepted::at(traffic.etag.clone()))
+    }
+
+    async fn instances(
+        &self,
+        _: &ServiceId,
+        _: &BTreeMap<ReleaseId, Vec<Instance>>,
+    ) -> Result<(), ChangeError> {
+        Ok(())
+    }
+}
+
 impl Processes {
+    fn new(join: impl FnOnce(ProcessDeployer) -> Arc<dyn Deployer>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || ProcessDeployer::open(dir.path().join("state")).unwrap();
+        Self {
+            deployer: join(open()),
+            broom: open(),
+            dir,
+            releases: AtomicU32::new(0),
+        }
+    }
+
+    async fn change(&self, service: &ServiceId, change: Change, release: Option<&Release>) {
+        let seen = self.deployer.observe(service).await.unwrap();
+        let id = ChangeId {
+            deployment: DeploymentId::new("begin").unwrap(),
+            step: 0,
+            attempt: 1,
+        };
+        let expect = Expectation {
+            wanted: seen.wanted,
+            etag: seen.etag,
+        };
+        let request = ChangeRequest::new(id, change, expect, Timestamp::from_millis(i64::MAX))
+            .with_definition(release.map(|release| release.definition.clone()));
+        self.deployer.apply(service, &request).await.unwrap();
+    }
+
+    /// Runs the suite, and finds nothing left behind.
+    async fn keeps_its_promises(self, skipped: usize) {
+        let report = conformance::deployer(&self).await;
+        println!("{report}");
+        report.assert_passed();
+        assert_eq!(report.cases().len() - report.passed(), skipped, "{report}");
+        let left = processes(self.dir.path());
+        assert!(left.is_empty(), "orphaned: {left:?}");
+    }
+
     fn definition(&self) -> ProcessDefinition {
         let count = self.releases.fetch_add(1, Ordering::Relaxed);
         ProcessDefinition::new(example("hello"))
@@ -56,29 +139,28 @@ impl Processes {
 #[async_trait]
 impl DeployerHarness for Processes {
     fn deployer(&self) -> Arc<dyn Deployer> {
-        Arc::clone(&self.deployer) as Arc<dyn Deployer>
+        Arc::clone(&self.deployer)
     }
 
     async fn begin(&self, name: &str) -> Ground {
         let service = ServiceId::new(name).unwrap();
         let stable = self.definition().release("stable").unwrap();
-        let seen = self.deployer.observe(&service).await.unwrap();
-        let id = ChangeId {
-            deployment: DeploymentId::new("begin").unwrap(),
-            step: 1,
-            attempt: 1,
+        let release = || stable.id.clone();
+        let weights = self.deployer.capabilities().weights;
+        let placement = if weights {
+            Placement::Beside
+        } else {
+            Placement::InPlace
         };
-        let change = Change::Converge {
-            release: stable.id.clone(),
-            placement: Placement::InPlace,
-        };
-        let expect = Expectation {
-            wanted: seen.wanted,
-            etag: seen.etag,
-        };
-        let request = ChangeRequest::new(id, change, expect, Timestamp::from_millis(i64::MAX))
-            .with_definition(Some(stable.definition.clone()));
-        self.deployer.apply(&service, &request).await.unwrap();
+        self.change(
+            &service,
+            Change::Converge {
+                release: release(),
+                placement,
+            },
+            Some(&stable),
+        )
+        .await;
         let ready = async {
             while !self
                 .deployer
@@ -91,6 +173,14 @@ impl DeployerHarness for Processes {
             }
         };
         tokio::time::timeout(self.patience(), ready).await.unwrap();
+        if weights {
+            let all = Share {
+                release: release(),
+                weight: Weight::ALL,
+            };
+            self.change(&service, Change::Weights { shares: vec![all] }, None)
+                .await;
+        }
         Ground { service, stable }
     }
 
@@ -134,21 +224,21 @@ impl DeployerHarness for Processes {
     }
 
     async fn end(&self, ground: Ground) {
-        self.deployer.stop_service(&ground.service).await.unwrap();
+        self.broom.stop_service(&ground.service).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn processes_keep_the_promises_of_a_deployer() {
-    let dir = tempfile::tempdir().unwrap();
-    let harness = Processes {
-        deployer: Arc::new(ProcessDeployer::open(dir.path().join("state")).unwrap()),
-        dir,
-        releases: AtomicU32::new(0),
-    };
-    let report = conformance::deployer(&harness).await;
-    println!("{report}");
-    report.assert_passed();
-    let left = processes(harness.dir.path());
-    assert!(left.is_empty(), "orphaned: {left:?}");
+    let processes = Processes::new(|deployer| Arc::new(deployer));
+    // Weights, of which there are four cases, and rolling back by itself.
+    processes.keeps_its_promises(5).await;
+}
+
+#[tokio::test]
+async fn with_a_traffic_switch_they_keep_all_promises_about_weights() {
+    let processes =
+        Processes::new(|deployer| Arc::new(WithTraffic::new(deployer, Switch::default()).tagged()));
+    // Replacing in place, and rolling back by itself.
+    processes.keeps_its_promises(2).await;
 }
