@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::held::Counts;
 use crate::model::Window;
 
 /// What one poll said.
@@ -17,70 +16,56 @@ pub(super) enum Seen {
 ///
 /// A poll that could not see neither counts nor starts the stretch again, unless it lasts longer
 /// than a reading is believed: after that nobody knows what was in between.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Streak {
     /// From the first window that was bad to the last.
     pub(super) window: Option<Window>,
     pub(super) held: Duration,
-    /// Events since the stretch began, one for each value that the condition reads.
-    pub(super) sums: Vec<Counts>,
     paused: bool,
 }
 
 impl Streak {
-    pub(super) fn of(values: usize) -> Self {
-        Self {
-            sums: vec![Counts::default(); values],
-            ..Self::default()
-        }
-    }
-
-    /// Becomes `other` without asking for memory.
-    pub(super) fn become_like(&mut self, other: &Self) {
-        self.window = other.window;
-        self.held = other.held;
-        self.paused = other.paused;
-        self.sums.clone_from(&other.sums);
-    }
-
-    /// Takes what one poll said about `window`.
-    pub(super) fn take(&mut self, seen: Seen, window: Option<Window>, believed: Duration) {
+    /// The stretch after what one poll said about `window`.
+    pub(super) fn after(mut self, seen: Seen, window: Option<Window>, believed: Duration) -> Self {
         match (seen, window) {
-            (Seen::Good, _) => self.end(),
-            (Seen::Nothing, _) | (Seen::Bad, None) => self.paused = true,
+            (Seen::Good, _) => Self::default(),
+            (Seen::Nothing, _) | (Seen::Bad, None) => {
+                self.paused = true;
+                self
+            }
             (Seen::Bad, Some(new)) => {
-                if self
+                let known = self
                     .window
-                    .is_some_and(|known| new.to.since(known.to) > believed)
-                {
-                    self.end();
-                }
-                let from = match self.window {
-                    Some(known) => {
-                        if !self.paused {
-                            self.held += new.to.since(known.to);
-                        }
-                        known.from
-                    }
-                    None => new.from,
+                    .filter(|known| new.to.since(known.to) <= believed);
+                let Some(known) = known else {
+                    return Self {
+                        window: Some(new),
+                        ..Self::default()
+                    };
                 };
-                self.window = Some(Window::new(from, new.to));
-                self.paused = false;
+                if !self.paused {
+                    self.held += new.to.since(known.to);
+                }
+                Self {
+                    window: Some(Window::new(known.from, new.to)),
+                    held: self.held,
+                    paused: false,
+                }
             }
         }
     }
 
-    pub(super) fn count(&mut self, value: usize, counts: Counts) {
-        if let Some(sum) = self.sums.get_mut(value) {
-            *sum = sum.plus(counts);
-        }
+    /// Whether the last poll could not see.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
     }
 
-    fn end(&mut self) {
-        self.window = None;
-        self.held = Duration::ZERO;
-        self.paused = false;
-        self.sums.fill(Counts::default());
+    /// Whether `later` is the same stretch, and not one that began anew.
+    pub(super) fn goes_on_in(&self, later: &Self) -> bool {
+        match (self.window, later.window) {
+            (Some(now), Some(later)) => now.from == later.from,
+            _ => false,
+        }
     }
 }
 
@@ -110,10 +95,10 @@ mod tests {
             // A slow source, not a blind one.
             (&[(1, Bad), (4, Bad)], 3),
         ] {
-            let mut streak = Streak::of(0);
+            let mut streak = Streak::default();
             for (to, seen) in polls {
                 let window = Window::new(at(to - 1), at(*to));
-                streak.take(*seen, Some(window), Duration::from_secs(3));
+                streak = streak.after(*seen, Some(window), Duration::from_secs(3));
             }
             assert_eq!(streak.held, Duration::from_secs(held), "{polls:?}");
         }

@@ -1,6 +1,6 @@
 //! A condition that must not be true for longer than `for`.
 //!
-//! - The condition is evaluated when a poll has been folded; readings of one poll carry the same time.
+//! - The readings of one poll carry the same time and are judged together.
 //! - `for` is measured by the ends of the windows that were seen to be bad, so it takes at least two
 //!   bad readings to fill it: a single one never becomes a failure by waiting. While it fills, the
 //!   verdict is `Inconclusive`. Polls are never quite on time: a tenth of a poll (or of `for`, where
@@ -150,10 +150,13 @@ pub(super) struct Watched {
     trial: Vec<Subject>,
     stable: Vec<Subject>,
     before: Vec<Subject>,
-    /// The poll that is being folded.
+    /// The poll whose readings are coming in: it is evaluated when it is asked about, and folded
+    /// when the next one begins, so once and as a whole.
     polled: Option<Timestamp>,
-    settled: Streak,
-    pub(super) streak: Streak,
+    /// Up to the poll before.
+    streak: Streak,
+    /// Events of that stretch, one for each value that the condition reads.
+    sums: Vec<Counts>,
     /// When the stable arm was last seen to be as bad.
     pub(super) stable_bad: Option<Timestamp>,
 }
@@ -183,8 +186,8 @@ impl Watched {
             stable: vec![Subject::default(); count],
             before,
             polled: None,
-            settled: Streak::of(count),
-            streak: Streak::of(count),
+            streak: Streak::default(),
+            sums: vec![Counts::default(); count],
             stable_bad: None,
             terms,
         }
@@ -278,55 +281,70 @@ impl Watched {
     }
 
     fn begin_poll(&mut self, at: Timestamp) {
-        if self.polled != Some(at) {
-            self.polled = Some(at);
-            self.settled.become_like(&self.streak);
+        if self.polled == Some(at) {
+            return;
         }
+        if let Some(before) = self.polled {
+            let streak = self.streak_at(before);
+            if streak.window.is_none() {
+                self.sums.fill(Counts::default());
+            } else if !streak.is_paused() {
+                for slot in 0..self.sums.len() {
+                    let sum = self.sum(slot, &streak);
+                    if let Some(known) = self.sums.get_mut(slot) {
+                        *known = sum;
+                    }
+                }
+            }
+            self.streak = streak;
+            if self.on_trial == Arm::Candidate && self.truth(View::Stable, before) == Truth::True {
+                self.stable_bad = Some(before);
+            }
+        }
+        self.polled = Some(at);
     }
 
-    /// Folds everything that this poll has said so far.
-    fn fold(&mut self, at: Timestamp) {
-        self.streak.become_like(&self.settled);
-        let (truth, window, limit) = (
-            self.truth(View::OnTrial, at),
-            self.window(),
-            self.believed(),
-        );
-        let seen = match truth {
+    /// The stretch with everything that was read so far.
+    pub(super) fn streak_at(&self, at: Timestamp) -> Streak {
+        let seen = match self.truth(View::OnTrial, at) {
             Truth::True => Seen::Bad,
             Truth::False => Seen::Good,
             Truth::Unknown(_) => Seen::Nothing,
         };
-        self.streak.take(seen, window, limit);
-        if seen == Seen::Bad {
-            for (slot, subject) in self.trial.iter().enumerate() {
-                let counts = subject
-                    .all()
-                    .filter(|held| held.received == Some(at))
-                    .filter_map(|held| held.counts)
-                    .fold(Counts::default(), Counts::plus);
-                self.streak.count(slot, counts);
-            }
-        }
-        if self.on_trial == Arm::Candidate && self.truth(View::Stable, at) == Truth::True {
-            self.stable_bad = Some(at);
-        }
+        self.streak.after(seen, self.window(), self.believed())
     }
 
-    /// Hands what was read to every place of the condition that it is about; whether there is one.
+    /// The events of the stretch at a place of the condition, those of the running poll included.
+    pub(super) fn sum(&self, slot: usize, streak: &Streak) -> Counts {
+        let before = self
+            .sums
+            .get(slot)
+            .copied()
+            .filter(|_| self.streak.goes_on_in(streak))
+            .unwrap_or_default();
+        self.trial
+            .get(slot)
+            .into_iter()
+            .flat_map(Subject::all)
+            .filter(|held| held.received.is_some() && held.received == self.polled)
+            .filter_map(|held| held.counts)
+            .fold(before, Counts::plus)
+    }
+
+    /// Hands what was read to every place of the condition that it is about.
     fn hand(
         &mut self,
         at: Timestamp,
         metric: &MetricId,
         scope: &Scope,
         take: impl Fn(&mut Held, &Read, Duration),
-    ) -> bool {
+    ) {
+        self.begin_poll(at);
         let (arm, instance) = match scope {
             Scope::Service => (None, None),
             Scope::Arm(arm) => (Some(*arm), None),
             Scope::Instance { arm, instance } => (Some(*arm), Some(instance)),
         };
-        let mut taken = false;
         let subjects = self.trial.iter_mut().zip(&mut self.stable);
         for (read, (trial, stable)) in self.terms.reads.iter().zip(subjects) {
             if read.metric.id != *metric {
@@ -336,7 +354,6 @@ impl Watched {
             if whole_service != arm.is_none() {
                 continue;
             }
-            taken = true;
             if whole_service || arm == Some(self.on_trial) {
                 take(trial.of(instance, at), read, self.poll);
             }
@@ -344,12 +361,13 @@ impl Watched {
                 take(stable.of(instance, at), read, self.poll);
             }
         }
-        taken
     }
 
+    /// Whether the condition, which is true now, has been so for long enough.
     fn has_lasted(&self) -> bool {
+        let streak = self.streak.after(Seen::Bad, self.window(), self.believed());
         let tolerance = (self.poll / 10).min(self.terms.for_ / 10);
-        self.streak.held + tolerance >= self.terms.for_
+        streak.window.is_some() && streak.held + tolerance >= self.terms.for_
     }
 
     fn unknown(&self, gap: Gap, at: Timestamp) -> UnknownReason {
@@ -380,27 +398,21 @@ impl Watched {
 
 impl Evidence for Watched {
     fn observe(&mut self, at: Timestamp, metric: &MetricId, scope: &Scope, reading: &Reading) {
-        self.begin_poll(at);
-        if self.hand(at, metric, scope, |held, read, poll| {
+        self.hand(at, metric, scope, |held, read, poll| {
             held.observe(at, reading, read.slot.unit, poll);
-        }) {
-            self.fold(at);
-        }
+        });
     }
 
     fn unreadable(&mut self, at: Timestamp, metric: &MetricId, scope: &Scope, error: &ReadError) {
-        self.begin_poll(at);
-        if self.hand(at, metric, scope, |held, _, poll| {
-            held.unreadable(at, error, poll)
-        }) {
-            self.fold(at);
-        }
+        self.hand(at, metric, scope, |held, _, poll| {
+            held.unreadable(at, error, poll);
+        });
     }
 
     fn verdict(&self, at: Timestamp) -> Verdict {
         match self.truth(View::OnTrial, at) {
             Truth::False => Verdict::Pass,
-            Truth::True if self.streak.window.is_some() && self.has_lasted() => Verdict::Fail,
+            Truth::True if self.has_lasted() => Verdict::Fail,
             Truth::True => Verdict::Inconclusive(Arc::clone(&self.terms.pending)),
             Truth::Unknown(gap) => Verdict::Unknown(self.unknown(gap, at)),
         }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     held::Counts,
+    streak::Streak,
     threshold::{View, Watched},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
 pub(super) fn explanation(watched: &Watched, at: Timestamp) -> Explanation {
     let terms = &watched.terms;
     let (explained, row) = watched.explained(View::OnTrial, at);
+    let streak = watched.streak_at(at);
     let decisive: Vec<&ComparisonExplanation> = explained
         .comparisons
         .iter()
@@ -35,15 +37,15 @@ pub(super) fn explanation(watched: &Watched, at: Timestamp) -> Explanation {
     Explanation {
         rule: rule(watched),
         queries,
-        window: watched.streak.window.or_else(|| watched.window()),
-        counts: counts(watched, row),
+        window: streak.window.or_else(|| watched.window()),
+        counts: counts(watched, &streak, row),
         figures: figures(watched, row),
         threshold: passing().find_map(|p| match &p.bound {
             Seen::Number { value, unit } => Some(Figure::new(&p.subject, *value, unit.name())),
             _ => None,
         }),
         would_pass: (!would_pass.is_empty()).then(|| would_pass.join(" and ")),
-        sentence: sentence(watched, &decisive, row, at),
+        sentence: sentence(watched, &streak, &decisive, row, at),
     }
 }
 
@@ -58,6 +60,7 @@ fn rule(watched: &Watched) -> String {
 
 fn sentence(
     watched: &Watched,
+    streak: &Streak,
     decisive: &[&ComparisonExplanation],
     row: Option<&InstanceId>,
     at: Timestamp,
@@ -67,7 +70,7 @@ fn sentence(
         return format!("{} cannot tell: {reason}", terms_name(watched));
     }
     let bad = !matches!(verdict, Verdict::Pass);
-    let held = watched.streak.held;
+    let held = streak.held;
     let lasting = if bad && !held.is_zero() {
         format!(" for {}", duration_text(held))
     } else {
@@ -76,7 +79,7 @@ fn sentence(
     let whose = row.map_or_else(String::new, |row| format!(" on {row}"));
     let parts: Vec<String> = decisive
         .iter()
-        .map(|comparison| part(watched, comparison, row, &whose, &lasting, bad))
+        .map(|comparison| part(watched, streak, comparison, row, &whose, &lasting, bad))
         .collect();
     let mut text = parts.join(" and ");
     if matches!(verdict, Verdict::Inconclusive(_)) {
@@ -93,6 +96,7 @@ fn terms_name(watched: &Watched) -> &str {
 /// `errors was 31.2 % (125 of 401 requests) for 2s, above 5 %`
 fn part(
     watched: &Watched,
+    streak: &Streak,
     comparison: &ComparisonExplanation,
     row: Option<&InstanceId>,
     whose: &str,
@@ -110,7 +114,7 @@ fn part(
         );
     };
     let slot = slot_of(watched, passing);
-    let (value, counts) = match slot.map(|slot| value(watched, slot, row, bad)) {
+    let (value, counts) = match slot.map(|slot| value(watched, streak, slot, row, bad)) {
         Some((Some(value), counts)) => (value, counts),
         _ => (comparison.left.clone(), None),
     };
@@ -134,6 +138,7 @@ fn part(
 /// The value at a place of the condition; while it is bad, over the whole stretch.
 fn value(
     watched: &Watched,
+    streak: &Streak,
     slot: usize,
     row: Option<&InstanceId>,
     bad: bool,
@@ -143,8 +148,7 @@ fn value(
     };
     let unit = read.slot.unit;
     let counts = (bad && row.is_none())
-        .then(|| watched.streak.sums.get(slot).copied())
-        .flatten()
+        .then(|| watched.sum(slot, streak))
         .filter(|sum| sum.total > 0)
         .or_else(|| watched.held(View::OnTrial, slot, row)?.counts);
     let share = match unit {
@@ -171,7 +175,7 @@ fn slot_of(watched: &Watched, passing: &Passing) -> Option<usize> {
         .position(|read| read.slot.to_string() == passing.subject)
 }
 
-fn counts(watched: &Watched, row: Option<&InstanceId>) -> Vec<ArmCounts> {
+fn counts(watched: &Watched, streak: &Streak, row: Option<&InstanceId>) -> Vec<ArmCounts> {
     let mut found: Vec<ArmCounts> = Vec::new();
     let mut add = |arm: Option<Arm>, counts: Counts| {
         if found.iter().all(|known| known.arm != arm) {
@@ -184,10 +188,13 @@ fn counts(watched: &Watched, row: Option<&InstanceId>) -> Vec<ArmCounts> {
     };
     for (slot, read) in watched.terms.reads.iter().enumerate() {
         let arm = (read.metric.per != PerScope::Service).then_some(watched.on_trial);
-        let sums = watched.streak.sums.get(slot).filter(|sum| sum.total > 0);
+        let sums = streak
+            .window
+            .map(|_| watched.sum(slot, streak))
+            .filter(|sum| sum.total > 0);
         let last = || watched.held(View::OnTrial, slot, row)?.counts;
         if read.on_trial()
-            && let Some(counts) = sums.copied().or_else(last)
+            && let Some(counts) = sums.or_else(last)
         {
             add(arm, counts);
         }
