@@ -669,6 +669,12 @@ mod tests {
                 (100, 100),
             ),
             (&[(&CANDIDATE, 0, 10), (&STABLE, 10, 20)], (0, 0)),
+            // The candidate answers for two polls at once, and the stable arm poll by poll.
+            (&[(&CANDIDATE, 0, 20), (&STABLE, 0, 10)], (0, 0)),
+            (
+                &[(&CANDIDATE, 0, 20), (&STABLE, 0, 10), (&STABLE, 10, 20)],
+                (100, 200),
+            ),
             // Once more the same window, and one from the past.
             (
                 &[
