@@ -79,7 +79,7 @@ impl Watch {
         self.rules
             .iter()
             .filter(|rule| !rule.faulted)
-            .filter_map(|rule| rule.evidence.next_wake(at))
+            .filter_map(|rule| rule.next_wake(at))
             .min()
     }
 
@@ -128,6 +128,10 @@ impl Watched {
             }
         });
         self.faulted = survived.is_err();
+    }
+
+    fn next_wake(&self, at: Timestamp) -> Option<Timestamp> {
+        catch_unwind(AssertUnwindSafe(|| self.evidence.next_wake(at))).unwrap_or(None)
     }
 
     /// The rule takes no part any more.

@@ -1,12 +1,13 @@
 //! The journal: recovery, replay and audit are three readings of it.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
     entry::Entry,
     model::{Epoch, Seq, ServiceId, Timestamp},
+    ports::ReleaseStore,
 };
 
 /// How safe an append must be before it is answered.
@@ -143,4 +144,10 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// # Errors
     /// The journal cannot be read.
     async fn services(&self) -> Result<Vec<ServiceId>, JournalError>;
+
+    /// The release store that is kept in the same place, if there is one: a controller that is
+    /// given no other uses it.
+    fn release_store(self: Arc<Self>) -> Option<Arc<dyn ReleaseStore>> {
+        None
+    }
 }

@@ -334,6 +334,10 @@ impl Journal for SqliteJournal {
             _ => Err(self.stopped()),
         }
     }
+
+    fn release_store(self: Arc<Self>) -> Option<Arc<dyn ReleaseStore>> {
+        Some(self)
+    }
 }
 
 #[async_trait]
