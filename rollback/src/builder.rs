@@ -21,7 +21,6 @@ use crate::{
     metrics::OwnMetrics,
     setup::{LeaseTerm, Setup, Source},
     shared::Shared,
-    trigger::{Marked, Running},
 };
 
 /// How long a lease lasts without being renewed.
@@ -101,25 +100,18 @@ impl ControllerBuilder {
         self
     }
 
-    /// Where every input and decision is kept.
+    /// Where every input and decision is kept; and the definitions of releases, if the journal has
+    /// a place for them.
     pub fn journal<K>(mut self, journal: impl Given<dyn Journal, K>) -> Self {
         self.journal = Some(journal.shared());
         self
     }
 
-    /// Where definitions of releases are kept. Without it they are kept in memory: enough for a
-    /// platform that keeps definitions itself, else a release cannot be started again after the
-    /// controller was.
+    /// Where definitions of releases are kept, if not with the journal. A journal that has no place
+    /// for them and no `.releases(..)` means in memory: enough for a platform that keeps definitions
+    /// itself, else a release cannot be started again after the controller was.
     pub fn releases<K>(mut self, releases: impl Given<dyn ReleaseStore, K>) -> Self {
         self.releases = Some(releases.shared());
-        self
-    }
-
-    /// Journal and release store in one.
-    pub fn store<S: Journal + ReleaseStore>(mut self, store: impl Into<Arc<S>>) -> Self {
-        let store: Arc<S> = store.into();
-        self.journal = Some(Arc::<S>::clone(&store));
-        self.releases = Some(store);
         self
     }
 
@@ -176,17 +168,16 @@ impl ControllerBuilder {
     /// [`StartError`]: something is missing or does not fit, somebody else holds the lease, or the
     /// journal cannot be used. Nothing was changed on the platform.
     pub async fn start(self) -> Result<Controller, StartError> {
-        let running = Running::default();
-        let setup = Arc::new(self.setup(&running)?);
+        let setup = Arc::new(self.setup()?);
         let shared = Arc::new(Shared::default());
         let (sender, mailbox) = mpsc::unbounded_channel();
-        let mut drive = Drive::new(Arc::clone(&setup), Arc::clone(&shared), running, mailbox);
+        let mut drive = Drive::new(Arc::clone(&setup), Arc::clone(&shared), mailbox);
         Box::pin(drive.recover()).await?;
         let task = tokio::spawn(drive.run());
         Ok(Controller::new(setup, shared, sender, task.abort_handle()))
     }
 
-    fn setup(self, running: &Running) -> Result<Setup, StartError> {
+    fn setup(self) -> Result<Setup, StartError> {
         let service = ServiceId::new(&self.service)?;
         let missing = |what, call| StartError::Missing { what, call };
         let policy = self.policy.ok_or_else(|| missing("policy", "policy"))?;
@@ -240,15 +231,12 @@ impl ControllerBuilder {
                 Some(fleet) => fleet.appends(&journal),
                 None => Appends::Alone(Arc::clone(&journal)),
             },
-            journal,
             releases: self
                 .releases
+                .or_else(|| Arc::clone(&journal).release_store())
                 .unwrap_or_else(|| Arc::new(MemoryReleaseStore::new())),
-            triggers: self
-                .triggers
-                .into_iter()
-                .map(|trigger| Marked::new(trigger, running.clone()))
-                .collect(),
+            journal,
+            triggers: self.triggers,
             metrics: self.metrics,
             clock: self
                 .clock

@@ -27,7 +27,6 @@ use crate::{
     recover::{Down, Trouble},
     setup::Setup,
     shared::Shared,
-    trigger::Running,
     wording::Names,
 };
 
@@ -88,7 +87,6 @@ type Hint = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Drive {
     pub(crate) setup: Arc<Setup>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) running: Running,
     mailbox: mpsc::UnboundedReceiver<Box<Letter>>,
     pub(crate) effects: JoinSet<Done>,
     /// How many changes are being sent.
@@ -119,7 +117,6 @@ impl Drive {
     pub(crate) fn new(
         setup: Arc<Setup>,
         shared: Arc<Shared>,
-        running: Running,
         mailbox: mpsc::UnboundedReceiver<Box<Letter>>,
     ) -> Self {
         let strategy = match setup.policy.strategy {
@@ -138,7 +135,6 @@ impl Drive {
             book: Book::new(tracker, Names::default()),
             setup,
             shared,
-            running,
             mailbox,
             effects: JoinSet::new(),
             sending: 0,
@@ -342,11 +338,7 @@ impl Drive {
             return Ok(Vec::new());
         };
         let handled = caught_now(|| engine.handle(at, input));
-        let entry = handled.map_err(|why| Trouble::Panicked {
-            input: word,
-            why,
-            trigger: self.running.take(),
-        })?;
+        let entry = handled.map_err(|why| Trouble::Panicked { input: word, why })?;
         let facts = self.keep(entry).await?;
         let State::Up(engine) = &mut self.state else {
             return Ok(facts);

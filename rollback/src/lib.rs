@@ -42,7 +42,7 @@
 //!
 //! | feature | brings |
 //! |---|---|
-//! | `yaml` (default) | policies in YAML |
+//! | `yaml` (default) | policies in YAML, `Policy::from_yaml_file` |
 //! | `sqlite` | journal and release store on SQLite |
 //! | `process` | this machine as a platform |
 //! | `sources` | text-format scraping, HTTP health |
@@ -62,7 +62,7 @@
 //! | `with_traffic` | a deployer and a traffic shifter as one |
 //! | `event`, `explain`, `wording` | what people and programs are told |
 //! | `metrics` | the controller's own |
-//! | `release`, `clock`, `trigger`, `caught`, `error` | one thing each |
+//! | `release`, `policy_file`, `clock`, `caught`, `error` | one thing each |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -81,11 +81,12 @@ mod fleet;
 pub mod given;
 mod metrics;
 mod perform;
+#[cfg(feature = "yaml")]
+mod policy_file;
 mod recover;
 mod release;
 mod setup;
 mod shared;
-mod trigger;
 mod with_traffic;
 mod wording;
 
@@ -98,6 +99,8 @@ pub use explain::{Account, Evidence, Moment};
 pub use fleet::{Fleet, FleetBuilder};
 
 pub use metrics::OwnMetrics;
+#[cfg(feature = "yaml")]
+pub use policy_file::{PolicyFile, PolicyFileError};
 pub use release::ReleaseDraft;
 pub use with_traffic::WithTraffic;
 

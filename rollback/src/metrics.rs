@@ -31,6 +31,10 @@ impl fmt::Debug for OwnMetrics {
 
 /// What changed in a deployment, for the metrics.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "prometheus"),
+    expect(dead_code, reason = "nobody counts without the feature")
+)]
 pub(crate) enum Change<'a> {
     /// A phase ended or began.
     Phase {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rollback_core::{
     engine::{Engine, VERSION},
     entry::Input,
-    model::{Notice, Seq, Severity, Timestamp, TriggerId, duration_text},
+    model::{Notice, Seq, Severity, Timestamp, duration_text},
     ports::{JournalError, Lease},
 };
 use tokio::{task::JoinSet, time::timeout};
@@ -29,7 +29,7 @@ const FAULTS: u32 = 5;
 const FAULTS_WITHIN: Duration = Duration::from_secs(600);
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// The journal cannot be written: there is no engine, since nothing that it would decide counts.
 #[derive(Debug)]
@@ -62,12 +62,8 @@ pub(crate) enum Trouble {
     Journal(JournalError),
     /// Our clock is behind the journal's.
     ClockBehind { last: Timestamp, now: Timestamp },
-    /// The engine or a trigger panicked.
-    Panicked {
-        input: &'static str,
-        why: String,
-        trigger: Option<TriggerId>,
-    },
+    /// The engine panicked, or a trigger where the engine does not expect it.
+    Panicked { input: &'static str, why: String },
 }
 
 impl Trouble {
@@ -145,11 +141,9 @@ impl Drive {
     async fn restore(&mut self, lease: &Lease) -> Result<Engine, Trouble> {
         self.book.forget();
         let config = self.setup.engine_config();
-        let running = self.running.clone();
-        let panicked = move |why| Trouble::Panicked {
+        let panicked = |why| Trouble::Panicked {
             input: "restore",
             why,
-            trigger: running.take(),
         };
         let mut engine = caught_now(|| Engine::new(config)).map_err(&panicked)?;
         let mut last = Seq::new(0);
@@ -198,20 +192,11 @@ impl Drive {
                 self.fall(&JournalError::Unwritable { why: why.clone() }, None);
                 Ok(Err(CommandError::Unjournaled { why }))
             }
-            Trouble::Panicked {
-                input,
-                why,
-                trigger,
-            } => self.after_panic(input, why, trigger).await,
+            Trouble::Panicked { input, why } => self.after_panic(input, why).await,
         }
     }
 
-    async fn after_panic(
-        &mut self,
-        input: &'static str,
-        why: String,
-        trigger: Option<TriggerId>,
-    ) -> Result<Fed, Stopped> {
+    async fn after_panic(&mut self, input: &'static str, why: String) -> Result<Fed, Stopped> {
         tracing::error!(service = %self.setup.service, input, %why, "the engine panicked");
         let now = self.setup.clock.now();
         if now.since(self.faulted_at) > FAULTS_WITHIN {
@@ -227,12 +212,9 @@ impl Drive {
             self.tell_people("stopped", &why);
             return Err(stop(why));
         }
-        let told = match trigger {
-            Some(trigger) => Input::TriggerFaulted { trigger },
-            None => Input::Faulted {
-                input: Arc::from(input),
-                why: Arc::from(why.as_str()),
-            },
+        let told = Input::Faulted {
+            input: Arc::from(input),
+            why: Arc::from(why.as_str()),
         };
         match self.recover().await {
             Ok(()) => {}

@@ -28,7 +28,6 @@ use crate::{
     coalesce::{self, Coalesced},
     fleet::Fleet,
     metrics::OwnMetrics,
-    trigger::Marked,
 };
 
 #[derive(Debug)]
@@ -42,7 +41,7 @@ pub(crate) struct Setup {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) appends: Appends,
     pub(crate) releases: Arc<dyn ReleaseStore>,
-    pub(crate) triggers: Vec<Marked>,
+    pub(crate) triggers: Vec<Arc<dyn Trigger>>,
     pub(crate) fleet: Option<Fleet>,
     pub(crate) metrics: OwnMetrics,
     pub(crate) clock: Arc<dyn Clock>,
@@ -84,8 +83,7 @@ impl Setup {
             config = config.with_source(name.clone(), source.capabilities());
         }
         for trigger in &self.triggers {
-            let trigger: Arc<dyn Trigger> = Arc::new(trigger.clone());
-            config = config.with_host_trigger(trigger);
+            config = config.with_host_trigger(Arc::clone(trigger));
         }
         config
     }

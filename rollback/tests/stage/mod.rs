@@ -234,6 +234,7 @@ impl MetricSource for World {
 pub struct People {
     pub told: Arc<Mutex<Vec<(NoticeKey, Notice)>>>,
     pub deaf: Arc<Mutex<Mode>>,
+    pub stop: Stop,
 }
 
 impl People {
@@ -257,22 +258,30 @@ impl Notifier for People {
             .lock()
             .unwrap()
             .push((key.clone(), notice.clone()));
+        self.stop.passed().await;
         Ok(Delivered::default())
     }
 }
 
 /// A journal that fails or stands still when told.
 #[derive(Debug, Clone)]
-pub struct Trap<J> {
-    pub journal: Arc<J>,
+pub struct Trap {
+    pub journal: Arc<dyn Journal>,
+    /// Before an append, and after one.
+    pub before: Stop,
     pub stop: Stop,
     pub failing: Arc<Mutex<Option<JournalError>>>,
 }
 
-impl<J: Journal> Trap<J> {
-    pub fn new(journal: J) -> Self {
+impl Trap {
+    pub fn new(journal: impl Journal) -> Self {
+        Self::around(Arc::new(journal))
+    }
+
+    pub fn around(journal: Arc<dyn Journal>) -> Self {
         Self {
-            journal: Arc::new(journal),
+            journal,
+            before: Stop::default(),
             stop: Stop::default(),
             failing: Arc::default(),
         }
@@ -288,7 +297,7 @@ impl<J: Journal> Trap<J> {
 }
 
 #[async_trait]
-impl<J: Journal> Journal for Trap<J> {
+impl Journal for Trap {
     async fn acquire(
         &self,
         service: &ServiceId,
@@ -306,6 +315,7 @@ impl<J: Journal> Journal for Trap<J> {
         if let Some(error) = self.failure() {
             return batches.iter().map(|_| Err(error.clone())).collect();
         }
+        self.before.passed().await;
         let results = self.journal.append(batches, durability).await;
         self.stop.passed().await;
         results
@@ -322,6 +332,62 @@ impl<J: Journal> Journal for Trap<J> {
 
     async fn services(&self) -> Result<Vec<ServiceId>, JournalError> {
         self.journal.services().await
+    }
+}
+
+/// Has a journal with threads of its own waited for on a blocking thread: paused time must not run
+/// on while it works.
+#[derive(Debug)]
+pub struct OffTime<J>(pub Arc<J>);
+
+impl<J: Journal> OffTime<J> {
+    async fn wait<T: Send + 'static>(
+        &self,
+        work: impl AsyncFnOnce(Arc<J>) -> T + Send + 'static,
+    ) -> T {
+        let journal = Arc::clone(&self.0);
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || runtime.block_on(work(journal));
+        tokio::task::spawn_blocking(work).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl<J: Journal> Journal for OffTime<J> {
+    async fn acquire(
+        &self,
+        service: &ServiceId,
+        owner: &str,
+        ttl: Duration,
+    ) -> Result<Lease, JournalError> {
+        let (service, owner) = (service.clone(), owner.to_owned());
+        self.wait(async move |journal| journal.acquire(&service, &owner, ttl).await)
+            .await
+    }
+
+    async fn append(
+        &self,
+        batches: Vec<Batch>,
+        durability: Durability,
+    ) -> Vec<Result<Seq, JournalError>> {
+        self.wait(async move |journal| journal.append(batches, durability).await)
+            .await
+    }
+
+    async fn read(
+        &self,
+        service: &ServiceId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        let service = service.clone();
+        self.wait(async move |journal| journal.read(&service, after, limit).await)
+            .await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceId>, JournalError> {
+        self.wait(async move |journal| journal.services().await)
+            .await
     }
 }
 
