@@ -23,6 +23,8 @@ pub(super) struct Chronicle {
     pub(super) ledger: Vec<(ReleaseId, Standing)>,
     pub(super) rollbacks: Vec<Timestamp>,
     pub(super) open: Option<Open>,
+    /// A change of a superseded deployment that the next one has to resolve.
+    carried: Option<ChangeId>,
     pub(super) ended: BTreeMap<DeploymentId, Outcome>,
     pub(super) last_ended: Option<DeploymentId>,
     pub(super) intents: BTreeMap<ChangeId, Intent>,
@@ -220,12 +222,14 @@ impl Chronicle {
                 let Some(policy) = self.policies.get(policy) else {
                     return;
                 };
-                self.open = Some(Open::new(
+                let mut open = Open::new(
                     deployment.clone(),
                     candidate.clone(),
                     Arc::clone(policy),
                     at,
-                ));
+                );
+                open.pending = self.carried.take();
+                self.open = Some(open);
             }
             Fact::Ended {
                 deployment,
@@ -233,7 +237,11 @@ impl Chronicle {
             } => {
                 self.ended.insert(deployment.clone(), outcome.clone());
                 self.last_ended = Some(deployment.clone());
-                self.open = None;
+                let ended = self.open.take();
+                self.carried = match outcome {
+                    Outcome::Superseded { by: Some(_), .. } => ended.and_then(|open| open.pending),
+                    _ => None,
+                };
             }
             Fact::ChangeIntended {
                 id,

@@ -151,7 +151,9 @@ fn behaviour(kind: Kind, outage: bool, random: &mut Random) -> Behaviour {
             stuck.ready_after = None;
             stuck
         }
-        Kind::Crashes => good.exiting_after(random.millis(1_500, 6_000) + ready),
+        Kind::Crashes => good
+            .ready_after(Duration::from_millis(300))
+            .exiting_after(random.millis(600, 1_500)),
         Kind::Slow => good.with_latency(3_000.0),
         Kind::Missing => Behaviour::refused("no such image"),
     }

@@ -781,9 +781,11 @@ impl<'a> World<'a> {
                 self.deliver(id, travels, Input::LastWords { release, lines });
             }
             Effect::Notify { key, notice } => {
+                let epoch = self.controller(id).map(|c| c.epoch).unwrap_or_default();
                 self.check(
                     None,
                     What::Notify {
+                        epoch,
                         key: &key,
                         notice: &notice,
                     },

@@ -211,7 +211,7 @@ pub(super) fn once(sight: &Sightline<'_>) -> Result<(), String> {
             hold!(sent == 0, "{} is sent again", request.id);
             Ok(())
         }
-        What::Notify { key, notice } => {
+        What::Notify { key, notice, epoch } => {
             let told = sight.known.told.get(&key.seq).copied().unwrap_or(0);
             hold!(
                 key.index < told,
@@ -219,7 +219,8 @@ pub(super) fn once(sight: &Sightline<'_>) -> Result<(), String> {
                 notice.subject
             );
             hold!(
-                !sight.known.delivered.contains(key),
+                // A controller that wakes up late may repeat what its successor told: with the key.
+                epoch != sight.epoch || !sight.known.delivered.contains(key),
                 "{key} is told again after it was delivered"
             );
             let before = sight.known.notices.get(key);
@@ -240,6 +241,14 @@ pub(super) fn monotone(sight: &Sightline<'_>) -> Result<(), String> {
                 hold!(
                     sight.known.open.is_none() && !sight.known.ended.contains_key(deployment),
                     "{deployment} is opened while another one is, or anew"
+                );
+            } else if let (Fact::ChangeMoved { id, .. }, Some(open)) = (fact, &sight.known.open)
+                && id.deployment != open.id
+            {
+                hold!(
+                    open.pending.as_ref() == Some(id),
+                    "{id} is of another deployment, and {:?} is under way",
+                    open.pending
                 );
             } else if let Some(deployment) = deployment_of(fact) {
                 hold!(

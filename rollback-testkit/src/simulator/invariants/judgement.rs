@@ -35,7 +35,7 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
                 return Ok(());
             }
             hold!(
-                is_fresh(open, &trigger.name, at(sight)),
+                *trigger.name == *"own" || is_fresh(open, &trigger.name, at(sight)),
                 "{trigger} says {verdict} without a fresh reading of what it reads"
             );
             if *trigger.name == *"errors" && *verdict == Verdict::Fail {
@@ -330,7 +330,20 @@ pub(super) fn explained(sight: &Sightline<'_>) -> Result<(), String> {
             Cause::Trigger {
                 trigger,
                 explanation,
-            } => numbers(&trigger.name, explanation),
+            } => {
+                let verdict = open_of(sight)?.verdicts.get(&trigger.name);
+                if matches!(verdict, None | Some((Verdict::Unknown(_), _)))
+                    && *trigger.name != *DEPLOYMENT_FAILED
+                {
+                    // The policy has it go back for what it could not see: there are no numbers.
+                    hold!(
+                        !explanation.rule.is_empty() && !explanation.sentence.is_empty(),
+                        "{trigger} decides blindly and without a word"
+                    );
+                    return Ok(());
+                }
+                numbers(&trigger.name, explanation)
+            }
             Cause::Command { reason, .. } | Cause::Platform { why: reason } => {
                 hold!(!reason.trim().is_empty(), "a rollback without a reason");
                 Ok(())

@@ -126,6 +126,7 @@ pub(super) enum What<'a> {
     },
     /// A controller tells people.
     Notify {
+        epoch: Epoch,
         key: &'a NoticeKey,
         notice: &'a Notice,
     },
