@@ -55,6 +55,8 @@ impl Intake {
         self.find(metric, scope)
             .and_then(|at| self.marks.get(at))
             .map(|mark| mark.to)
+            // Nothing complete was read yet.
+            .filter(|to| *to > Timestamp::from_millis(i64::MIN))
     }
 
     /// Takes the answers of one poll and gives what they say, summed up per metric and arm.

@@ -287,7 +287,8 @@ impl Engine {
         if let Some(active) = &self.state.active {
             let lost = active.policy.deadlines.apply;
             let asked = |asked: Option<Timestamp>, due: Option<Timestamp>| {
-                asked.map_or(due, |asked| Some(asked.after(lost)))
+                // What is not wanted any more is not waited for, and not before it is due.
+                asked.map_or(due, |asked| due.map(|due| due.max(asked.after(lost))))
             };
             at(
                 asked(
@@ -360,7 +361,7 @@ impl Engine {
                 && !permit.granted
                 && permit.denied.is_none()
             {
-                at(Some(permit.deadline), WakeReason::Permit);
+                at(self.after_now(permit.deadline), WakeReason::Permit);
             }
         }
         next
