@@ -512,6 +512,12 @@ impl Open {
                 cause,
                 ..
             } => {
+                // Somebody else moved the platform: what was under way does not count any more.
+                let moved = matches!(cause, Cause::Platform { .. })
+                    || matches!(self.hold, Some((HoldReason::Contested { .. }, _)));
+                if moved {
+                    self.pending = None;
+                }
                 let tried = self.rollback.take().map(|rollback| rollback.tried);
                 self.rollback = Some(Rollback {
                     target: target.clone(),
@@ -526,9 +532,6 @@ impl Open {
                 self.step = None;
                 self.steps.clear();
                 self.end_watch();
-                if matches!(cause, Cause::Platform { .. }) {
-                    self.pending = None;
-                }
             }
             Fact::RollbackAttemptFailed { target, .. } => {
                 if let Some(rollback) = &mut self.rollback {

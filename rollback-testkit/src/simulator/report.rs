@@ -1,8 +1,11 @@
 //! What became of a seed.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use rollback_core::entry::Entry;
+use rollback_core::{
+    entry::{Entry, Input},
+    model::{Answer, Observation, Timestamp},
+};
 
 use super::{Coverage, Violation};
 
@@ -67,13 +70,50 @@ fn line(entry: &Entry) -> String {
         entry.seq,
         entry.epoch,
         entry.at,
-        short(json(serde_json::to_string(&entry.input)))
+        match &entry.input {
+            Input::Observed {
+                asked_at,
+                result: Ok(seen),
+            } => look(*asked_at, seen),
+            Input::Readings { answers } => answers.iter().map(answer).collect(),
+            other => short(json(serde_json::to_string(other))),
+        }
     );
     for fact in &entry.facts {
         text.push_str("\n        → ");
         text.push_str(&short(json(serde_json::to_string(fact))));
     }
     text
+}
+
+fn look(asked_at: Timestamp, seen: &Observation) -> String {
+    let mut text = format!("observed as asked at {asked_at}: wants {};", seen.wanted);
+    for arm in seen.arms.iter() {
+        let restarts: u32 = arm.instances.iter().map(|i| i.restarts).sum();
+        let _ = write!(
+            text,
+            " {} {:?} at {} ({} instances, {restarts} restarts);",
+            arm.release,
+            arm.state,
+            arm.weight,
+            arm.instances.len()
+        );
+    }
+    if let Some(rollback) = &seen.platform_rollback {
+        let _ = write!(text, " {rollback:?}");
+    }
+    text
+}
+
+fn answer(answer: &Answer) -> String {
+    let of = format!("{} of {}", answer.metric, answer.scope);
+    match &answer.result {
+        Ok(reading) => format!(
+            "{of}: {:?} from {} to {}; ",
+            reading.sample, reading.window.from, reading.window.to
+        ),
+        Err(error) => format!("{of}: {error}; "),
+    }
 }
 
 impl fmt::Display for Report {

@@ -74,10 +74,12 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
         Fact::RollbackDecided { cause, .. } => {
             let open = open_of(sight)?;
             match cause {
+                // The next target is tried for the first one's cause.
+                _ if open.rollback.is_some() => Ok(()),
                 Cause::Trigger { trigger, .. } if *trigger.name == *DEPLOYMENT_FAILED => {
                     deployment_failed(sight, open)
                 }
-                Cause::Trigger { trigger, .. } if open.rollback.is_none() => {
+                Cause::Trigger { trigger, .. } => {
                     let verdict = open.verdicts.get(&trigger.name).map(|(v, _)| v);
                     let may = verdict == Some(&Verdict::Fail) || is_blind_rollback(open);
                     hold!(may, "it goes back for {trigger}, which says {verdict:?}");
@@ -211,7 +213,13 @@ pub(super) fn blindness(sight: &Sightline<'_>) -> Result<(), String> {
             let Some(since) = open.watch_since else {
                 return Ok(());
             };
-            if open.stage != Stage::Rollout || open.hold.is_some() || open.promoted {
+            let asks_the_fleet =
+                sight.scenario.permits && open.policy.blindness.then == OnNoData::RollBack;
+            if open.stage != Stage::Rollout
+                || open.hold.is_some()
+                || open.promoted
+                || asks_the_fleet
+            {
                 return Ok(());
             }
             let now = at(sight);
@@ -309,7 +317,7 @@ pub(super) fn attribution(sight: &Sightline<'_>) -> Result<(), String> {
     }
     let stable = (errors, Some(rollback_core::model::Arm::Stable));
     if let Some(stable) = open.sights.get(&stable)
-        && stable.to.after(open.life()) >= now
+        && stable.to.after(open.policy.poll * 2) >= now
     {
         hold!(
             beyond(stable.value) < 0.9,
