@@ -22,6 +22,9 @@ const PLACEHOLDERS: [(&str, Finest); 6] = [
 /// Words of the condition language.
 const RESERVED: [&str; 6] = ["baseline", "stable", "candidate", "true", "false", "not"];
 
+/// The engine's own rule.
+const BUILT_IN: &str = "deployment_failed";
+
 /// The coarsest scope in which a placeholder means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Finest {
@@ -186,6 +189,15 @@ fn per(metric: &Metric) -> &'static str {
 }
 
 fn trigger(policy: &Policy, index: usize, rule: &TriggerRule) -> Result<(), Problem> {
+    if &*rule.name == BUILT_IN {
+        return Err(Problem::new(
+            (index, "name"),
+            format!(
+                "`{BUILT_IN}` is the name of the rule that is always there: a deployment that crashes or gets stuck"
+            ),
+            "give the trigger another name",
+        ));
+    }
     match &rule.rule {
         Rule::When { condition, for_ } => when(policy, index, condition, *for_),
         Rule::Compare { metric, .. } => compare(policy, index, metric),

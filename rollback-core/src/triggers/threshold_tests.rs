@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use proptest::prelude::*;
+
 use super::Threshold;
 use crate::{
     model::{
@@ -451,4 +453,62 @@ fn the_same_readings_give_the_same_evidence() {
         format!("{evidence:?}")
     };
     assert_eq!(run(), run());
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Poll {
+    Bad,
+    Good,
+    Empty,
+    Error,
+    Silent,
+}
+
+fn polls() -> impl Strategy<Value = Vec<Poll>> {
+    use Poll::{Bad, Empty, Error, Good, Silent};
+    let poll = prop_oneof![
+        5 => Just(Bad), 1 => Just(Good), 1 => Just(Empty), 1 => Just(Error), 1 => Just(Silent)
+    ];
+    proptest::collection::vec(poll, 1..40)
+}
+
+proptest! {
+    /// Said in terms of the raw history, whatever the evidence keeps of it.
+    #[test]
+    fn a_failure_rests_on_fresh_bad_readings_that_span_for(polls in polls(), for_ in 0_u64..5) {
+        let mut evidence = watch("errors > 5%", for_);
+        for (index, poll) in polls.iter().enumerate() {
+            let now = i64::try_from(index).unwrap() + 1;
+            let (name, error) = (metric("errors"), ReadError::NoData);
+            match poll {
+                Poll::Bad => tell(&mut *evidence, now, "errors", &CANDIDATE, counts(9, 10)),
+                Poll::Good => tell(&mut *evidence, now, "errors", &CANDIDATE, counts(0, 10)),
+                Poll::Empty => tell(&mut *evidence, now, "errors", &CANDIDATE, counts(0, 0)),
+                Poll::Error => evidence.unreadable(at(now), &name, &CANDIDATE, &error),
+                Poll::Silent => {}
+            }
+            let seen = &polls[..=index];
+            let last = |wanted: Poll| seen.iter().rposition(|poll| *poll == wanted);
+            let good = last(Poll::Good);
+            let bad: Vec<usize> = (0..=index)
+                .filter(|i| seen[*i] == Poll::Bad && good.is_none_or(|good| *i > good))
+                .collect();
+            let span = bad.first().zip(bad.last()).map_or(0, |(first, last)| last - first);
+            let verdict = evidence.verdict(at(now));
+            if verdict == Verdict::Fail {
+                let newest = *bad.last().unwrap();
+                prop_assert!(last(Poll::Error).is_none_or(|error| error < newest));
+                prop_assert!(index - newest <= 3, "stale");
+                prop_assert!(u64::try_from(span).unwrap() >= for_);
+            }
+            let run = seen.iter().rev().take_while(|poll| **poll == Poll::Bad).count();
+            if u64::try_from(run).unwrap() > for_ {
+                prop_assert_eq!(&verdict, &Verdict::Fail);
+            }
+            if verdict == Verdict::Pass {
+                prop_assert!(good.is_some() && bad.is_empty());
+            }
+            prop_assert_eq!(evidence.explain(at(now)).sentence.is_empty(), false);
+        }
+    }
 }
