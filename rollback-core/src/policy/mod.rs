@@ -11,9 +11,10 @@
 //! | `values`, `duration` | durations and shares |
 //! | `compile`, `written` | document to policy and back |
 //! | `check` | names, conditions, and triggers that can fire at all |
-//! | [`lint`] | what a policy promises and leaves open, with numbers |
+//! | [`lint`], `bounds` | what a policy promises and leaves open, with numbers |
 //! | `rules` | the parts of a policy |
 
+mod bounds;
 mod check;
 mod compile;
 pub mod document;

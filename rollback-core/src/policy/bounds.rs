@@ -1,0 +1,105 @@
+//! How long it takes at worst: to notice a bad candidate, and to be back.
+
+use std::time::Duration;
+
+use super::{Policy, Rule, TriggerRule};
+use crate::{condition::Condition, model::Action};
+
+/// The longest time from the moment a candidate under traffic is bad throughout, in the eyes of a
+/// threshold that may roll back, to the decision.
+///
+/// Comparisons take as long as their evidence takes, and rules of the host what the host says:
+/// where there is nothing else, it is the bake.
+#[must_use]
+pub fn detection_bound(policy: &Policy) -> Duration {
+    policy
+        .triggers
+        .iter()
+        .filter(|rule| rule.action == Action::RollBack)
+        .filter_map(|rule| threshold_bound(policy, rule, Duration::ZERO))
+        .max()
+        .unwrap_or(policy.bake)
+}
+
+/// The longest time from the decision to a verified rollback, if the platform keeps its deadlines:
+/// the fleet's permit, the stable release brought up again, traffic moved, and its verification.
+#[must_use]
+pub fn restoration_bound(policy: &Policy) -> Duration {
+    let deadlines = &policy.deadlines;
+    let change = deadlines.apply + deadlines.doubt;
+    deadlines.permit
+        + (change + deadlines.converge)
+        + (change + deadlines.shift)
+        + policy.verify.within
+}
+
+/// Warm-up, the window in which it turns bad, one that is bad throughout, as many more as `for`
+/// takes, and the answer.
+pub(super) fn threshold_bound(
+    policy: &Policy,
+    rule: &TriggerRule,
+    settle: Duration,
+) -> Option<Duration> {
+    let Rule::When { condition, for_ } = &rule.rule else {
+        return None;
+    };
+    let poll = policy.poll;
+    let more = for_.as_millis().div_ceil(poll.as_millis().max(1));
+    let more = u32::try_from(more).unwrap_or(u32::MAX);
+    let warmup = Condition::compile(condition, &policy.catalogue())
+        .ok()?
+        .slots()
+        .iter()
+        .filter_map(|slot| policy.metrics.iter().find(|m| m.id.as_str() == slot.metric))
+        .map(|metric| metric.warmup)
+        .max()
+        .unwrap_or_default();
+    Some(warmup + poll.saturating_mul(more.saturating_add(3)) + settle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(rest: &str, triggers: &str) -> Policy {
+        Policy::from_json(&format!(
+            r#"{{"bake": "10m", {rest}
+            "metrics": {{
+                "errors": {{"unit": "ratio", "per": "instance", "bad": "b", "total": "t", "warmup": "20s"}},
+                "p95": {{"unit": "ms", "query": "p95"}}}},
+            "triggers": [{triggers}]}}"#
+        ))
+        .unwrap()
+    }
+
+    const HIGH: &str = r#"{"name": "high", "when": "errors > 5%", "for": "25s"}"#;
+    const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
+    #[test]
+    fn detection_is_bounded_by_the_slowest_threshold_that_rolls_back() {
+        for (triggers, seconds) in [
+            // Three polls, and three more for 25 s; 20 s of warm-up.
+            (HIGH.to_owned(), 80),
+            (SLOW.to_owned(), 30),
+            (format!("{HIGH}, {SLOW}"), 80),
+            (
+                HIGH.replace("25s\"", "25s\", \"action\": \"hold\", \"required\": true"),
+                600,
+            ),
+        ] {
+            let bound = detection_bound(&policy("", &triggers));
+            assert_eq!(bound, Duration::from_secs(seconds), "{triggers}");
+        }
+        let quickstart = policy(
+            r#""poll": "1s","#,
+            &SLOW.replace("2s\"", "2s\", \"for\": \"2s\""),
+        );
+        assert_eq!(detection_bound(&quickstart), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn restoration_adds_up_every_deadline_on_the_way() {
+        let policy = policy("", HIGH);
+        // 1 min permit, 2.5 + 10 min, 2.5 + 2 min, 5 min.
+        assert_eq!(restoration_bound(&policy), Duration::from_secs(1_380));
+    }
+}
