@@ -11,25 +11,24 @@ use std::{
 use async_trait::async_trait;
 use rollback_core::{
     model::{
-        Accepted, ArmObservation, ArmState, Change, ChangeError, ChangeRequest, Etag, Instance,
-        InstanceId, InstanceState, Observation, Placement, Release, ReleaseId, Secret, ServiceId,
-        Wanted, Weight,
+        Accepted, ChangeError, ChangeRequest, Observation, Release, ReleaseId, Secret, ServiceId,
+        Wanted,
     },
     ports::{Capabilities, Deployer},
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
+    change::{apply, startable},
     definition::ProcessDefinition,
-    instance::{Shared, can_start, fixed_port, now},
+    files::StateError,
+    instance::Shared,
     log::Log,
-    ports::{PortBook, PortError, is_free},
-    state::{InstanceRecord, Phase, ServiceDir, StateError, WantedState},
+    observation::{etag, observe},
+    ports::PortBook,
+    state::{ServiceDir, WantedState},
     supervisor,
 };
-
-/// Crashes or failed starts in a row after which a release is said not to get there.
-const CRASH_LOOP: u32 = 2;
 
 /// This machine as a platform: each release is a number of supervised processes.
 ///
@@ -226,219 +225,6 @@ impl Deployer for ProcessDeployer {
     }
 }
 
-/// One look at the state directory and at the processes that it names.
-fn observe(dir: &ServiceDir) -> Result<Observation, ChangeError> {
-    let state = dir.wanted()?;
-    let (records, _) = dir.instances()?;
-    let mut releases: Vec<&ReleaseId> = state.wanted.iter().map(|(release, _)| release).collect();
-    releases.extend(records.iter().map(|record| &record.release));
-    releases.sort();
-    releases.dedup();
-
-    let mut arms = Vec::new();
-    for release in releases {
-        let records = records.iter().filter(|record| record.release == *release);
-        let records: Vec<&InstanceRecord> = records.collect();
-        let instances: Result<Vec<Instance>, ChangeError> =
-            records.iter().map(|record| instance(record)).collect();
-        let instances = instances?;
-        let arm = if state.wanted.runs(release) {
-            let size = supervisor::definition(dir, release)?.map(|one| one.instances.into());
-            arm_state(size, &records, &instances)
-        } else {
-            ArmState::Converging
-        };
-        arms.push((release, arm, instances));
-    }
-    let serves = |release: &ReleaseId| {
-        let arm = arms.iter().find(|(one, ..)| *one == release);
-        arm.is_some_and(|(.., instances)| instances.iter().any(is_ready))
-    };
-    // The weights of what is wanted, as far as somebody is there to serve them.
-    let weight = |release: &ReleaseId| match state.replaced_by.get(release) {
-        _ if !serves(release) => Weight::NONE,
-        Some(new) if !state.wanted.runs(release) && !serves(new) => state.wanted.weight(new),
-        _ => state.wanted.weight(release),
-    };
-    let arms: Vec<ArmObservation> = arms
-        .iter()
-        .map(|(release, arm, instances)| {
-            let weight = weight(release);
-            ArmObservation::new((*release).clone(), arm.clone(), weight, instances.clone())
-        })
-        .collect();
-    let mut seen = Observation::new(state.wanted, arms);
-    seen.etag = Some(etag(state.revision)?);
-    seen.last_change = state.last_change;
-    Ok(seen)
-}
-
-/// How far a wanted release is.
-fn arm_state(size: Option<usize>, records: &[&InstanceRecord], instances: &[Instance]) -> ArmState {
-    let Some(size) = size else {
-        let why = "its definition is lost; deploy the release again";
-        return ArmState::Failing { why: why.into() };
-    };
-    let failing = records.iter().find_map(|record| match &record.phase {
-        Phase::CannotStart { why } => Some(format!("cannot be started: {why}")),
-        _ if record.failures >= CRASH_LOOP => {
-            let how = record.last_exit.as_deref().unwrap_or("ended");
-            Some(format!(
-                "crashed {} times in a row, the last time with {how}",
-                record.failures
-            ))
-        }
-        _ => None,
-    });
-    match failing {
-        Some(why) => ArmState::Failing { why: why.into() },
-        None if instances.iter().filter(|one| is_ready(one)).count() >= size => ArmState::Ready,
-        None => ArmState::Converging,
-    }
-}
-
-fn is_ready(instance: &Instance) -> bool {
-    instance.state == InstanceState::Ready
-}
-
-/// An instance as it is now: what its supervisor wrote, unless its process has gone since.
-fn instance(record: &InstanceRecord) -> Result<Instance, ChangeError> {
-    let exited = |how: &str| InstanceState::Exited { how: how.into() };
-    let state = match &record.phase {
-        Phase::Stopping => InstanceState::Stopping,
-        Phase::Crashed { how } => exited(how),
-        Phase::CannotStart { why } => exited(&format!("cannot be started: {why}")),
-        Phase::Starting if record.process.is_none() => InstanceState::Starting,
-        _ if !record.is_running() => exited("ended a moment ago"),
-        Phase::Starting => InstanceState::Starting,
-        Phase::Ready => InstanceState::Ready,
-        Phase::Unhealthy { .. } => InstanceState::Unhealthy,
-    };
-    let id = InstanceId::new(&record.id).map_err(ChangeError::refused)?;
-    let instance = Instance::new(id, record.started_at, state).restarted(record.restarts);
-    Ok(match record.port {
-        Some(port) => instance.at(format!("127.0.0.1:{port}")),
-        None => instance,
-    })
-}
-
-/// Takes a change, if the service is still as it was when the change was decided.
-fn apply(shared: &Shared, request: &ChangeRequest) -> Result<Accepted, ChangeError> {
-    match &request.change {
-        Change::Converge { release, .. } => admit(shared, release, request)?,
-        Change::Retire { .. } => {}
-        other => {
-            let why = format!(
-                "processes cannot {other}; join the deployer with a traffic shifter (`WithTraffic`)"
-            );
-            return Err(ChangeError::unsupported(why));
-        }
-    }
-    let after = shared.dir.change_wanted(|state| {
-        expected(&shared.dir, &state, request)?;
-        let after = changed(state, request)?;
-        if now() > request.not_after {
-            return Err(ChangeError::not_sent("its time had passed"));
-        }
-        Ok(after)
-    })?;
-    Ok(Accepted::at(Some(etag(after.revision)?)))
-}
-
-/// Keeps the definition of a release that is about to run, if it can run.
-fn admit(shared: &Shared, release: &ReleaseId, request: &ChangeRequest) -> Result<(), ChangeError> {
-    let kept = shared.dir.release(release)?;
-    let definition = match (&kept, &request.definition) {
-        (Some(kept), Some(given)) if kept != given => {
-            let why = format!(
-                "the release {release} is known with another definition; a release never changes: \
-                 give the new one another id"
-            );
-            return Err(ChangeError::refused(why));
-        }
-        (Some(one), _) | (None, Some(one)) => one.clone(),
-        (None, None) => {
-            let why = format!("nothing is known of the release {release}; send its definition");
-            return Err(ChangeError::refused(why));
-        }
-    };
-    let parsed = Release::new(release.clone(), "", definition.clone());
-    let parsed = ProcessDefinition::from_release(&parsed).map_err(ChangeError::refused)?;
-    // What already runs is not asked whether it could be started.
-    if !shared.dir.wanted()?.wanted.runs(release) {
-        startable(shared, &parsed)?;
-    }
-    if kept.is_none() {
-        shared.dir.keep_release(release, &definition)?;
-    }
-    Ok(())
-}
-
-/// Whether an instance could be started now, its port included.
-fn startable(shared: &Shared, definition: &ProcessDefinition) -> Result<(), ChangeError> {
-    can_start(definition, &shared.secrets).map_err(ChangeError::refused)?;
-    match fixed_port(definition) {
-        Some(port) if !is_free(port) && !is_ours(shared, port)? => {
-            Err(ChangeError::refused(PortError::InUse(port)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether an instance of this service, which may have to make room, was given the port.
-fn is_ours(shared: &Shared, port: u16) -> Result<bool, StateError> {
-    let (records, _) = shared.dir.instances()?;
-    Ok(records.iter().any(|record| record.port == Some(port)))
-}
-
-/// The fence. Weights are not compared: dividing traffic is another system's.
-fn expected(
-    dir: &ServiceDir,
-    state: &WantedState,
-    request: &ChangeRequest,
-) -> Result<(), ChangeError> {
-    let releases = |wanted: &Wanted| -> Vec<ReleaseId> {
-        wanted.iter().map(|(release, _)| release.clone()).collect()
-    };
-    let same_wanted = releases(&state.wanted) == releases(&request.expect.wanted);
-    let now = etag(state.revision)?;
-    let same_etag = request.expect.etag.as_ref().is_none_or(|etag| *etag == now);
-    if same_wanted && same_etag {
-        return Ok(());
-    }
-    Err(ChangeError::Conflict {
-        now: observe(dir).ok().map(Box::new),
-    })
-}
-
-/// What is wanted once the change is in.
-fn changed(mut state: WantedState, request: &ChangeRequest) -> Result<WantedState, ChangeError> {
-    let before = state.wanted.clone();
-    state.wanted = request.change.applied_to(&before);
-    match &request.change {
-        Change::Converge { release, placement } => {
-            state.replaced_by.remove(release);
-            if *placement == Placement::InPlace {
-                for (old, _) in before.iter().filter(|(old, _)| *old != release) {
-                    state.replaced_by.insert(old.clone(), release.clone());
-                }
-                for new in state.replaced_by.values_mut() {
-                    *new = release.clone();
-                }
-            }
-        }
-        Change::Retire { release } if before.runs(release) && state.wanted.is_empty() => {
-            let why = format!("{release} is all that serves; start another release first");
-            return Err(ChangeError::refused(why));
-        }
-        _ => {}
-    }
-    let wanted = &state.wanted;
-    state.replaced_by.retain(|_, new| wanted.runs(new));
-    state.last_change = Some(request.id.clone());
-    Ok(state)
-}
-
 /// The last lines of a release, of several instances each line with the instance's name.
 fn last_words(shared: &Shared, release: &ReleaseId, lines: usize) -> Vec<String> {
     let definition = supervisor::definition(&shared.dir, release).ok().flatten();
@@ -465,10 +251,6 @@ fn last_words(shared: &Shared, release: &ReleaseId, lines: usize) -> Vec<String>
     words.split_off(words.len().saturating_sub(lines))
 }
 
-fn etag(revision: u64) -> Result<Etag, ChangeError> {
-    Etag::new(revision.to_string()).map_err(ChangeError::refused)
-}
-
 /// Runs file work where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ChangeError> + Send + 'static,
@@ -478,19 +260,6 @@ async fn blocking<T: Send + 'static>(
         Err(error) => Err(ChangeError::maybe_sent(format!(
             "the work was cut off: {error}"
         ))),
-    }
-}
-
-impl From<StateError> for ChangeError {
-    fn from(error: StateError) -> Self {
-        match &error {
-            // The new file stands already.
-            StateError::Io {
-                action: "flush", ..
-            } => Self::maybe_sent(error),
-            StateError::Io { .. } | StateError::Locked(_) => Self::not_sent(error),
-            StateError::Damaged { .. } | StateError::Newer { .. } => Self::refused(error),
-        }
     }
 }
 

@@ -3,8 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    os::unix::process::ExitStatusExt as _,
-    process::{ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,23 +10,21 @@ use std::{
 use rollback_core::model::{Secret, Timestamp, duration_text};
 use rustix::process::Signal;
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     sync::{Notify, watch},
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    definition::{EnvValue, PortPlan, Probe, ProcessDefinition},
-    identity::{self, MARKER, ProcessIdentity, RELEASE_MARKER},
+    definition::{Probe, ProcessDefinition},
+    identity::{self, ProcessIdentity},
+    launch::{command, exit_text},
     log::Log,
     ports::PortBook,
     probe::probe,
     program,
     state::{InstanceRecord, Phase, ServiceDir},
 };
-
-/// What the processes inherit of the controller's environment.
-const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER"];
 
 /// The pace while an instance is not ready yet, and of looking at its log.
 const BRISK: Duration = Duration::from_millis(100);
@@ -209,34 +205,17 @@ impl Instance {
             .ports
             .give(self.definition.port, self.record.port);
         self.record.port = port.map_err(|error| error.to_string())?;
-        let environment = self.environment()?;
         let output = |error: std::io::Error| format!("the log file cannot be opened: {error}");
         let stdout = self.log.for_process().map_err(output)?;
         let stderr = stdout.try_clone().map_err(output)?;
 
-        let mut command = Command::new(&program);
-        command
-            .args(self.definition.args.iter().map(|arg| self.filled_in(arg)))
-            .env_clear()
-            .envs(
-                INHERITED
-                    .iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
-            .envs(environment)
-            .env(MARKER, &self.record.id)
-            .env(RELEASE_MARKER, self.record.release.as_str())
-            .envs(self.record.port.map(|port| ("PORT", port.to_string())))
-            .current_dir(
-                self.definition
-                    .working_dir
-                    .as_deref()
-                    .unwrap_or_else(|| "/".as_ref()),
-            )
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr);
+        let mut command = command(
+            &program,
+            &self.definition,
+            &self.record,
+            &self.shared.secrets,
+        )?;
+        command.stdout(stdout).stderr(stderr);
 
         self.record.process = None;
         self.record.started_at = now();
@@ -348,8 +327,11 @@ impl Instance {
                 if let Some(running) = running.as_mut() {
                     running.ended().await;
                 }
+                // Looking at all processes costs; children that stay longer are looked at less.
+                let mut wait = Duration::from_millis(10);
                 while !identity::members(&marker, leader.as_ref()).is_empty() {
-                    sleep(Duration::from_millis(20)).await;
+                    sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_millis(500));
                 }
             };
             if timeout(grace, ends).await.is_err() {
@@ -399,51 +381,6 @@ impl Instance {
         self.shared.news.notify_one();
         self.shared.nudge.notify_one();
     }
-
-    fn environment(&self) -> Result<Vec<(String, String)>, String> {
-        let value = |value: &EnvValue| match value {
-            EnvValue::Plain(text) => Ok(self.filled_in(text)),
-            EnvValue::Secret { secret } => match self.shared.secrets.get(secret) {
-                Some(value) => Ok(value.expose().clone()),
-                None => Err(missing_secret(secret)),
-            },
-        };
-        let env = self.definition.env.iter();
-        env.map(|(name, text)| Ok((name.clone(), value(text)?)))
-            .collect()
-    }
-
-    fn filled_in(&self, text: &str) -> String {
-        let port = self
-            .record
-            .port
-            .map(|port| port.to_string())
-            .unwrap_or_default();
-        text.replace("{{port}}", &port)
-            .replace("{{instance}}", &self.record.id)
-    }
-}
-
-/// Whether an instance of `definition` could be started now.
-pub(crate) fn can_start(
-    definition: &ProcessDefinition,
-    secrets: &BTreeMap<String, Secret<String>>,
-) -> Result<(), String> {
-    let dir = definition.working_dir.as_deref();
-    program::check(&definition.program, &definition.program_sha256, dir)
-        .map_err(|error| error.to_string())?;
-    definition.env.values().try_for_each(|value| match value {
-        EnvValue::Secret { secret } if !secrets.contains_key(secret) => Err(missing_secret(secret)),
-        _ => Ok(()),
-    })
-}
-
-/// The one port that a definition insists on.
-pub(crate) const fn fixed_port(definition: &ProcessDefinition) -> Option<u16> {
-    match definition.port {
-        PortPlan::Fixed(port) => Some(port),
-        _ => None,
-    }
 }
 
 pub(crate) fn now() -> Timestamp {
@@ -451,37 +388,4 @@ pub(crate) fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn missing_secret(name: &str) -> String {
-    format!(
-        "the secret `{name}` was not given to this deployer; give it with `.secret(\"{name}\", …)` where the deployer is opened"
-    )
-}
-
-fn exit_text(status: ExitStatus) -> String {
-    let signal_name = |signal: i32| match signal {
-        6 => " (SIGABRT)",
-        9 => " (SIGKILL: killed by somebody, or out of memory)",
-        11 => " (SIGSEGV)",
-        15 => " (SIGTERM)",
-        _ => "",
-    };
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}{}", signal_name(signal)),
-        (None, None) => "ended".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_process_in_words() {
-        assert_eq!(exit_text(ExitStatus::from_raw(3 << 8)), "exit status 3");
-        assert!(exit_text(ExitStatus::from_raw(9)).contains("SIGKILL"));
-        assert_eq!(exit_text(ExitStatus::from_raw(1)), "signal 1");
-    }
 }

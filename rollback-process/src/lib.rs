@@ -26,27 +26,34 @@
 //! What an instance starts belongs to it, also what detaches itself: it carries the marker, and is
 //! stopped with it. While no controller runs, nothing cuts log files and nothing restarts a crashed process.
 //!
-//! Rooms: `definition` (what runs), `program` (the file behind it), `state` (the directory),
-//! `identity` (which process is ours), `ports`, `probe`, `log`, `instance` (one process's life),
-//! `plan` (what next, pure), `supervisor` (does it), `deployer` (the trait).
+//! Rooms: `definition` (what runs) and `validity` (whether it fits together), `program` (the file
+//! behind it), `state` (the directory) on `files`, `identity` (which process is ours), `ports`,
+//! `probe`, `log`, `launch` and `instance` (one process's life), `plan` (what next, pure),
+//! `supervisor` (does it), `observation` and `change` (what is seen, what is asked), `deployer` (the
+//! trait).
 
+mod change;
 mod definition;
 mod deployer;
+mod files;
 mod identity;
 mod instance;
+mod launch;
 mod log;
+mod observation;
 mod plan;
 mod ports;
 mod probe;
 mod program;
 mod state;
 mod supervisor;
+mod validity;
 
 pub use definition::{
-    DefinitionError, EnvValue, HealthCheck, LogLimits, PortPlan, Probe, ProcessDefinition,
-    ReleaseError, Restart,
+    EnvValue, HealthCheck, LogLimits, PortPlan, Probe, ProcessDefinition, ReleaseError, Restart,
 };
 pub use deployer::ProcessDeployer;
+pub use files::StateError;
 pub use ports::PortError;
 pub use program::ProgramError;
-pub use state::StateError;
+pub use validity::DefinitionError;

@@ -12,11 +12,13 @@ use tokio::{
 
 use crate::{
     definition::{LogLimits, ProcessDefinition},
+    files::StateError,
     identity::{self, RELEASE_MARKER},
-    instance::{self, Shared, fixed_port, now},
+    instance::{self, Shared, now},
+    launch::fixed_port,
     log::Log,
     plan::{Seen, Size, Step, plan},
-    state::{InstanceRecord, Phase, ServiceDir, StateError},
+    state::{InstanceRecord, Phase, ServiceDir},
 };
 
 /// How often it looks for a change that another controller made, or for a lock that became free.
