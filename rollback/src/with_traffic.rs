@@ -56,16 +56,27 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         self
     }
 
-    /// Both, as they are now.
+    /// Both, as they are now. The shifter is told of instances first, so that its mark is that of
+    /// after.
     async fn look(&self, service: &ServiceId) -> Result<Seen, ChangeError> {
         let platform = self.deployer.observe(service).await?;
+        // Not told now is told again at the next look, and before every shift.
+        let _ = self.tell(service, &platform, false).await;
         let traffic = self.shifter.traffic(service).await?;
         Ok(Seen { platform, traffic })
     }
 
-    /// Tells the shifter where the instances are, if that changed since it was told.
-    async fn tell(&self, service: &ServiceId, seen: &Seen, again: bool) -> Result<(), ChangeError> {
-        let instances = seen.instances();
+    /// Tells the shifter where the instances are: `again`, or if that changed since it was told.
+    async fn tell(
+        &self,
+        service: &ServiceId,
+        platform: &Observation,
+        again: bool,
+    ) -> Result<(), ChangeError> {
+        let arms = platform.arms.iter();
+        let instances: Told = arms
+            .map(|arm| (arm.release.clone(), arm.instances.to_vec()))
+            .collect();
         if !again && self.told().get(service) == Some(&instances) {
             return Ok(());
         }
@@ -95,13 +106,9 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         seen: &Seen,
     ) -> Result<Accepted, ChangeError> {
         seen.admits(shares)?;
-        self.tell(service, seen, true)
-            .await
-            .map_err(|error| match error {
-                // Telling where instances are is not the change: it may be told again.
-                ChangeError::MaybeSent { why } => ChangeError::not_sent(why),
-                other => other,
-            })?;
+        seen.refuse_what_cannot_be(shares)?;
+        let told = self.tell(service, &seen.platform, true).await;
+        told.map_err(not_sent)?;
         let weights: BTreeMap<ReleaseId, Weight> = shares
             .iter()
             .map(|share| (share.release.clone(), share.weight))
@@ -129,10 +136,7 @@ impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
     }
 
     async fn observe(&self, service: &ServiceId) -> Result<Observation, ChangeError> {
-        let seen = self.look(service).await?;
-        // Not told now is told again at the next look, and before every shift.
-        let _ = self.tell(service, &seen, false).await;
-        Ok(seen.merged())
+        Ok(self.look(service).await?.merged())
     }
 
     async fn apply(
@@ -142,7 +146,10 @@ impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
     ) -> Result<Accepted, ChangeError> {
         let seen = self.look(service).await.map_err(not_sent)?;
         let now = seen.merged();
-        if now.wanted != request.expect.wanted {
+        let marked = |etag: &Option<Etag>| etag.as_ref().map(Etags::of);
+        let moved = marked(&request.expect.etag)
+            .is_some_and(|expected| marked(&now.etag).is_some_and(|seen| !expected.allows(&seen)));
+        if moved || now.wanted != request.expect.wanted {
             return Err(ChangeError::Conflict {
                 now: Some(Box::new(now)),
             });
@@ -199,7 +206,7 @@ impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
     }
 }
 
-/// A look before a change: whatever went wrong, the change did not leave.
+/// A look or a word before a change: whatever went wrong, the change did not leave.
 fn not_sent(error: ChangeError) -> ChangeError {
     match error {
         ChangeError::MaybeSent { why } => ChangeError::not_sent(why),
@@ -243,10 +250,25 @@ impl Seen {
         }
     }
 
-    fn instances(&self) -> Told {
-        let arms = self.platform.arms.iter();
-        arms.map(|arm| (arm.release.clone(), arm.instances.to_vec()))
-            .collect()
+    fn refuse_what_cannot_be(&self, shares: &[Share]) -> Result<(), ChangeError> {
+        let all: u32 = shares
+            .iter()
+            .map(|share| u32::from(share.weight.basis_points()))
+            .sum();
+        if all != u32::from(Weight::ALL.basis_points()) {
+            let percent = f64::from(all) / 100.0;
+            return Err(ChangeError::refused(format_args!(
+                "the shares add up to {percent} %, not to 100 %"
+            )));
+        }
+        let runs = |share: &&Share| self.platform.wanted.runs(&share.release);
+        match shares.iter().find(|share| !runs(share)) {
+            Some(share) if share.weight > Weight::NONE => Err(ChangeError::refused(format_args!(
+                "{} does not run; start it before it gets traffic",
+                share.release
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// One observation of the two.
@@ -346,6 +368,16 @@ impl Etags {
         }
     }
 
+    /// Whether a change that expects these marks may be sent while those are seen.
+    fn allows(&self, seen: &Self) -> bool {
+        let same = |expected: &Option<Etag>, seen: &Option<Etag>| match (expected, seen) {
+            (Some(expected), Some(seen)) => expected == seen,
+            // A system without marks is fenced by what is wanted alone.
+            _ => true,
+        };
+        same(&self.platform, &seen.platform) && same(&self.traffic, &seen.traffic)
+    }
+
     /// None if neither has one, or if both together are too long for one: then only the fence on
     /// what is wanted is left.
     fn joined(&self) -> Option<Etag> {
@@ -361,5 +393,55 @@ impl fmt::Display for Etags {
         let platform = self.platform.as_ref().map_or("", Etag::as_str);
         let traffic = self.traffic.as_ref().map_or("", Etag::as_str);
         write!(f, "{}:{platform}{traffic}", platform.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rollback_core::model::DeploymentId;
+
+    use super::*;
+
+    fn etag(text: &str) -> Option<Etag> {
+        Some(Etag::new(text).unwrap())
+    }
+
+    #[test]
+    fn two_marks_survive_being_one() {
+        for (platform, traffic) in [
+            (etag("7"), etag("12")),
+            (etag("a:b"), None),
+            (None, etag("5:5:5")),
+            (None, None),
+        ] {
+            let both = Etags { platform, traffic };
+            match both.joined() {
+                Some(joined) => assert_eq!(Etags::of(&joined), both),
+                None => assert!(both.platform.is_none() && both.traffic.is_none()),
+            }
+        }
+        let long = Etags {
+            platform: etag(&"x".repeat(150)),
+            traffic: etag(&"y".repeat(150)),
+        };
+        assert_eq!(long.joined(), None, "too long for one mark");
+    }
+
+    #[test]
+    fn the_later_change_is_that_of_the_later_deployment_and_step() {
+        let id = |deployment: &str, step, attempt| ChangeId {
+            deployment: DeploymentId::new(deployment).unwrap(),
+            step,
+            attempt,
+        };
+        for (a, b) in [
+            (id("d9-ff", 5, 1), id("d10-01", 1, 1)),
+            (id("d3-1", 1, 2), id("d3-1", 2, 1)),
+            (id("d3-1", 2, 1), id("d3-1", 2, 2)),
+        ] {
+            assert_eq!(later(Some(&a), Some(&b)), Some(b.clone()));
+            assert_eq!(later(Some(&b), Some(&a)), Some(b));
+        }
+        assert_eq!(later(None, None), None);
     }
 }
