@@ -9,14 +9,15 @@
 //! Both are bounded in time, size and redirects ([`Limits`]), retry nothing, and keep what they
 //! could not see apart from what they saw: a missing series is [`NoData`], never 0.
 //!
-//! Rooms: `fetch` (one bounded request), `exposition` (the text format), `selector` (the query
-//! language), `subject` (whom a question is about), `text` and `health` (the sources).
+//! Rooms: `fetch` (one bounded request), `exposition` (the text format), `query` (the language)
+//! and `selector` (what it means), `subject` (whom a question is about), `text` and `health` (the sources).
 //!
 //! [`NoData`]: rollback_core::model::ReadError::NoData
 
 mod exposition;
 mod fetch;
 mod health;
+mod query;
 mod selector;
 mod subject;
 mod text;
