@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -80,7 +80,10 @@ pub(crate) async fn run(
     }
     let listener = wire::listen(SocketAddr::from(([127, 0, 0, 1], args.port))).await?;
     let address = listener.local_addr().map_err(ShopError::Address)?;
-    Ready::new(address, None).announce();
+    if args.port == 0 {
+        // Nobody could know it otherwise.
+        Ready::new(address, None).announce();
+    }
     log(
         "INFO",
         &format!("shop {} listening on {address}", args.version),
@@ -102,6 +105,7 @@ async fn serve(
         started: Instant::now(),
         requests: AtomicU64::new(0),
         counted: Counted::new(),
+        hanging: AtomicBool::new(false),
         crash,
     });
     let dies = async {
@@ -151,6 +155,8 @@ struct Shop {
     /// Sales asked for, which is what numbers them.
     requests: AtomicU64,
     counted: Counted,
+    /// Whether it was logged that it hangs.
+    hanging: AtomicBool,
     crash: mpsc::UnboundedSender<()>,
 }
 
@@ -198,7 +204,15 @@ impl Shop {
                 );
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Fate::NeverAnswered => return self.silence().await,
+            Fate::NeverAnswered => {
+                if !self.hanging.swap(true, Ordering::Relaxed) {
+                    log(
+                        "WARN",
+                        "worker pool: 16 of 16 threads wait for the lock on \"inventory\"",
+                    );
+                }
+                return self.silence().await;
+            }
             Fate::Crashes => {
                 // The receiver ends the process; this request dies with it.
                 let _ = self.crash.send(());

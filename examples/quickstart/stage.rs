@@ -1,0 +1,143 @@
+//! The running world of one story, and its end: whatever was started is stopped, however the story ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollback::WithTraffic;
+use rollback_core::model::{Release, ServiceId};
+use rollback_core::ports::ReleaseStore;
+use rollback_process::ProcessDeployer;
+
+use crate::by_hand;
+use crate::demo::child::Ready;
+use crate::demo::remote::{LoadHandle, SwitchHandle};
+use crate::place::{Memory, Place};
+use crate::scenario::Scenario;
+use crate::story::SERVICE;
+use crate::trouble::Trouble;
+use crate::world;
+
+/// How long stopping the shop may take.
+const STRIKE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Processes whose traffic is divided by the switch.
+pub(crate) type Platform = WithTraffic<ProcessDeployer, SwitchHandle>;
+
+/// What runs.
+pub(crate) struct Stage {
+    service: ServiceId,
+    processes: PathBuf,
+    platform: Option<Arc<Platform>>,
+    switch: Option<Ready>,
+    users: Option<Ready>,
+    releases: Option<[Release; 3]>,
+}
+
+impl Stage {
+    /// Nothing runs yet.
+    pub(crate) fn bare(place: &Place) -> Result<Self, Trouble> {
+        Ok(Self {
+            service: ServiceId::new(SERVICE).map_err(Trouble::broke)?,
+            processes: place.processes(),
+            platform: None,
+            switch: None,
+            users: None,
+            releases: None,
+        })
+    }
+
+    /// Starts the switch, version 1 behind it, and the users; and remembers them for `--resume`.
+    pub(crate) async fn set(
+        &mut self,
+        scenario: Scenario,
+        port: u16,
+        place: &Place,
+        store: &dyn ReleaseStore,
+    ) -> Result<(), Trouble> {
+        let releases = world::releases(scenario).map_err(Trouble::asked)?;
+        let [v1, ..] = &releases;
+        // Kept like every release that is deployed later, so that it could be started again.
+        store.put(&self.service, v1).await.map_err(Trouble::asked)?;
+        let switch = world::start_switch(port).await.map_err(Trouble::asked)?;
+        self.switch = Some(switch);
+        by_hand::start(&*self.platform()?, &self.service, v1)
+            .await
+            .map_err(Trouble::broke)?;
+        let users = world::send_users(switch, &place.seen())
+            .await
+            .map_err(Trouble::broke)?;
+        self.users = Some(users);
+        let memory = Memory {
+            scenario,
+            switch,
+            users,
+            releases,
+        };
+        place.remember(&memory).map_err(Trouble::asked)?;
+        self.releases = Some(memory.releases);
+        Ok(())
+    }
+
+    /// Finds what a story that was begun left running.
+    pub(crate) async fn find(&mut self, memory: Memory) -> Result<(), Trouble> {
+        world::still_stands(world::switch(memory.switch), world::users(memory.users))
+            .await
+            .map_err(Trouble::asked)?;
+        self.switch = Some(memory.switch);
+        self.users = Some(memory.users);
+        self.releases = Some(memory.releases);
+        Ok(())
+    }
+
+    /// The platform; opened when it is first asked for.
+    pub(crate) fn platform(&mut self) -> Result<Arc<Platform>, Trouble> {
+        if let Some(platform) = &self.platform {
+            return Ok(Arc::clone(platform));
+        }
+        let switch = self
+            .switch
+            .map(world::switch)
+            .ok_or_else(|| Trouble::broke("there is no switch"))?;
+        let processes = ProcessDeployer::open(&self.processes).map_err(Trouble::asked)?;
+        // The switch carries the tag of its last change, as the processes do.
+        let platform = Arc::new(WithTraffic::new(processes, switch).tagged());
+        self.platform = Some(Arc::clone(&platform));
+        Ok(platform)
+    }
+
+    /// The users.
+    pub(crate) fn users(&self) -> Option<LoadHandle> {
+        self.users.map(world::users)
+    }
+
+    /// Where users come in.
+    pub(crate) fn address(&self) -> Result<SocketAddr, Trouble> {
+        self.switch
+            .map(|switch| switch.address)
+            .ok_or_else(|| Trouble::broke("there is no switch"))
+    }
+
+    /// Versions 1, 2 and 3.
+    pub(crate) fn releases(&self) -> Result<&[Release; 3], Trouble> {
+        self.releases
+            .as_ref()
+            .ok_or_else(|| Trouble::broke("there are no releases"))
+    }
+
+    /// Stops users, switch and shop. What is gone already is fine.
+    pub(crate) async fn strike(self) {
+        if let Some(users) = self.users {
+            let _ = world::users(users).stop().await;
+        }
+        if let Some(switch) = self.switch {
+            let _ = world::switch(switch).stop().await;
+        }
+        drop(self.platform);
+        if let Ok(processes) = ProcessDeployer::open(&self.processes) {
+            let _ =
+                tokio::time::timeout(STRIKE_WITHIN, processes.stop_service(&self.service)).await;
+        }
+    }
+}
