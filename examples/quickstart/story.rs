@@ -100,7 +100,8 @@ async fn acts(
         .deployer(stage.platform()?)
         .metrics(PrometheusText::of_instances("/metrics", limits).map_err(Trouble::broke)?)
         .metrics_named("health", HttpHealth::new(limits).map_err(Trouble::broke)?)
-        .store::<SqliteJournal>(Arc::clone(&journal))
+        .journal(Arc::clone(&journal))
+        .releases(Arc::clone(&journal))
         .owner("quickstart")
         .start()
         .await
