@@ -81,7 +81,11 @@ impl Engine {
             return;
         };
         let rules = triggers::build(&policy, &self.config.host_triggers).unwrap_or_default();
+        // What an older deployment asked for is not what this one asks for.
         self.in_flight.last_read = None;
+        self.in_flight.check = None;
+        self.in_flight.permit = None;
+        self.in_flight.words = None;
         let (change, expected, before) = match self.state.carried.take() {
             Some(carried) => (Some(carried.change), carried.expected, carried.before),
             None => (None, Wanted::nothing(), None),

@@ -109,9 +109,9 @@ impl Engine {
         }
         if free(self.in_flight.read) && self.poll_due(active).is_some_and(|due| at >= due) {
             let requests = self.read_requests(at, active);
+            self.in_flight.last_read = Some(at);
             if !requests.is_empty() {
                 self.in_flight.read = Some(at);
-                self.in_flight.last_read = Some(at);
                 self.effects.push_back(Effect::Read(Reads { requests }));
             }
         }
@@ -192,7 +192,12 @@ impl Engine {
         }
         if active.stage == Stage::Preflight {
             let seen = self.state.seen_since(active.look_after).is_some();
-            return (active.baseline.is_none() && seen).then_some(active.look_after);
+            let again = self
+                .in_flight
+                .last_read
+                .map(|last| last.after(active.policy.poll));
+            let due = active.look_after.max(again.unwrap_or(active.look_after));
+            return (active.baseline.is_none() && seen).then_some(due);
         }
         active.watch.as_ref()?;
         Some(match self.in_flight.last_read {
