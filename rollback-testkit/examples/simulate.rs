@@ -18,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-use rollback_core::engine::Engine;
+use rollback_core::engine::{Engine, EngineConfig, Mutant};
 use rollback_testkit::simulator::{Coverage, MakeEngine, Report, simulate_with};
 
 struct Arguments {
@@ -26,6 +26,7 @@ struct Arguments {
     from: u64,
     seed: Option<u64>,
     keep_going: bool,
+    mutant: Option<Mutant>,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -34,9 +35,17 @@ fn arguments() -> Result<Arguments, String> {
         from: 0,
         seed: None,
         keep_going: false,
+        mutant: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--mutant" {
+            let name = words.next().unwrap_or_default();
+            let mutant = Mutant::ALL.into_iter().find(|m| format!("{m:?}") == name);
+            let known = || format!("`{name}` is none of {:?}", Mutant::ALL);
+            parsed.mutant = Some(mutant.ok_or_else(known)?);
+            continue;
+        }
         let mut number = || -> Result<u64, String> {
             let text = words.next().unwrap_or_default();
             text.parse()
@@ -65,7 +74,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let make: MakeEngine<'_> = &Engine::new;
+    let make = |config: EngineConfig| match arguments.mutant {
+        Some(mutant) => Engine::with_mutant(config, mutant),
+        None => Engine::new(config),
+    };
+    let make: MakeEngine<'_> = &make;
     if let Some(seed) = arguments.seed {
         let report = simulate_with(seed, make);
         println!("{report}\n{}", report.coverage);

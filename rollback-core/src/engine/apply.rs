@@ -4,7 +4,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    Engine, notices,
+    Engine,
+    mutant::Mutant,
+    notices,
     state::{
         Active, Carried, Crashes, Doubt, PendingChange, PendingNotice, Permit, Rollback,
         RunningStep, Stage,
@@ -46,8 +48,10 @@ impl Engine {
                 self.in_flight.read = None;
                 self.state.keep_outcome(deployment.clone(), outcome.clone());
             }
-            Fact::RollbackDecided { .. } => {
-                self.state.rollbacks.push_back(at);
+            Fact::RollbackDecided { attempt, .. } => {
+                if *attempt == 1 || !self.mutant(Mutant::FailedAttemptsAreFree) {
+                    self.state.rollbacks.push_back(at);
+                }
                 if self.state.rollbacks.len() > 100 {
                     self.state.rollbacks.pop_front();
                 }
@@ -290,9 +294,12 @@ impl Engine {
     }
 
     fn line_up_notices(&mut self, at: Timestamp, seq: Seq, fact: &Fact, told: &mut u16) {
-        let Some(notice) = notices::notice(at, &self.config.service, &self.state, fact) else {
+        let Some(mut notice) = notices::notice(at, &self.config.service, &self.state, fact) else {
             return;
         };
+        if self.mutant(Mutant::ShowsSecrets) {
+            notice.body.push_str(&format!("{:?}", self.config));
+        }
         for channel in &self.config.channels {
             let key = NoticeKey {
                 seq,
@@ -307,6 +314,21 @@ impl Engine {
                     next_at: at,
                 },
             );
+        }
+        if self.mutant(Mutant::TellsTwice) {
+            for channel in &self.config.channels {
+                let key = NoticeKey {
+                    seq,
+                    index: *told + 1,
+                    channel: channel.clone(),
+                };
+                let notice = notice.clone();
+                self.state.notices.entry(key).or_insert(PendingNotice {
+                    notice,
+                    attempts: 0,
+                    next_at: at,
+                });
+            }
         }
         *told = told.saturating_add(1);
     }

@@ -18,6 +18,9 @@ impl Engine {
         match input {
             Input::Started { epoch, .. } => {
                 self.epoch = *epoch;
+                if self.mutant(super::mutant::Mutant::ForgetsTheBudget) {
+                    self.state.rollbacks.clear();
+                }
                 self.in_flight = super::InFlight::default();
                 for notice in self.state.notices.values_mut() {
                     notice.next_at = notice.next_at.min(at);

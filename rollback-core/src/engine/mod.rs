@@ -21,6 +21,7 @@ mod config;
 mod decide;
 mod fold;
 mod intake;
+mod mutant;
 mod notices;
 mod plan;
 mod replay;
@@ -30,6 +31,11 @@ mod status;
 mod watch;
 
 pub use config::EngineConfig;
+#[cfg(feature = "__mutants")]
+#[doc(hidden)]
+pub use mutant::Mutant;
+#[cfg(not(feature = "__mutants"))]
+use mutant::Mutant;
 pub use replay::{Difference, replay};
 pub use schedule::{NextWake, WakeReason};
 pub use status::{ActiveStatus, Status, TriggerStatus};
@@ -60,6 +66,8 @@ pub struct Engine {
     state: State,
     in_flight: InFlight,
     effects: VecDeque<Effect>,
+    #[cfg(feature = "__mutants")]
+    mutant: Option<Mutant>,
 }
 
 impl Engine {
@@ -74,6 +82,8 @@ impl Engine {
             state: State::default(),
             in_flight: InFlight::default(),
             effects: VecDeque::new(),
+            #[cfg(feature = "__mutants")]
+            mutant: None,
         }
     }
 
@@ -116,6 +126,9 @@ impl Engine {
         self.fold(entry.at, &entry.input);
         let mut told = 0;
         for fact in &entry.facts {
+            if matches!(fact, Fact::LedgerChanged { .. }) && self.mutant(Mutant::RestoresHalf) {
+                continue;
+            }
             self.apply(entry.at, entry.seq, fact, &mut told);
         }
         self.seq = entry.seq;

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Engine,
+    mutant::Mutant,
     state::{Active, Stage},
 };
 use crate::{
@@ -91,6 +92,15 @@ impl Engine {
             && self.in_flight.apply.as_ref() != Some(&pending.id)
         {
             self.in_flight.apply = Some(pending.id.clone());
+            if self.mutant(Mutant::SendsTwice) {
+                self.effects
+                    .push_back(Effect::Apply(Box::new(ChangeRequest::new(
+                        pending.id.clone(),
+                        pending.change.clone(),
+                        pending.expect.clone(),
+                        pending.not_after,
+                    ))));
+            }
             self.effects
                 .push_back(Effect::Apply(Box::new(ChangeRequest::new(
                     pending.id.clone(),
@@ -274,6 +284,10 @@ impl Engine {
     /// anything.
     #[must_use]
     pub fn next_wake(&self) -> Option<NextWake> {
+        if self.mutant(Mutant::ForgetsToWake) {
+            let active = self.state.active.as_ref()?;
+            active.watch.as_ref()?;
+        }
         let mut next: Option<NextWake> = None;
         let mut at = |at: Option<Timestamp>, reason| {
             if let Some(at) = at

@@ -61,7 +61,7 @@ pub(super) struct Open {
     pub(super) verdicts: BTreeMap<Arc<str>, (Verdict, Timestamp)>,
     pub(super) sights: BTreeMap<(MetricId, Option<Arm>), Sight>,
     pub(super) before: BTreeMap<MetricId, f64>,
-    totals: BTreeMap<(MetricId, Scope), (Timestamp, u64, u64)>,
+    totals: BTreeMap<(MetricId, Scope), Vec<(Timestamp, u64, u64)>>,
     pub(super) refused: bool,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Sight {
     pub(super) to: Timestamp,
     pub(super) value: f64,
     pub(super) worst: f64,
-    pub(super) count: u32,
+    pub(super) best: f64,
 }
 
 impl Chronicle {
@@ -373,23 +373,36 @@ impl Open {
         if reading.window.to.after(self.life()) < at {
             return;
         }
-        #[expect(clippy::cast_precision_loss, reason = "counts of a simulation")]
-        let value = match &reading.sample {
-            Sample::Gauge(value) if value.is_finite() => *value,
-            Sample::Counts { bad, total } if *total > 0 => *bad as f64 / *total as f64,
+        let (value, best, worst) = match &reading.sample {
+            Sample::Gauge(value) if value.is_finite() => (*value, *value, *value),
+            Sample::Counts { bad, total } if *total > 0 => {
+                let value = ratio(*bad, *total);
+                (value, value, value)
+            }
             Sample::Cumulative { since, bad, total } => {
-                let key = (metric.clone(), scope.clone());
-                let before = self.totals.insert(key, (*since, *bad, *total));
-                match before {
-                    _ if self.stage == Stage::Preflight && *total > 0 => {
-                        *bad as f64 / *total as f64
-                    }
-                    Some((was_since, was_bad, was_total))
-                        if was_since == *since && was_bad <= *bad && was_total < *total =>
-                    {
-                        (bad - was_bad) as f64 / (total - was_total) as f64
-                    }
-                    _ if *total > 0 => *bad as f64 / *total as f64,
+                // Which of the last totals the next one is compared with depends on which of them
+                // came in order: all are possible here.
+                let whole = ratio(*bad, *total);
+                let before = self
+                    .totals
+                    .entry((metric.clone(), scope.clone()))
+                    .or_default();
+                let steps: Vec<f64> = before
+                    .iter()
+                    .filter(|(s, b, t)| s == since && b <= bad && t < total)
+                    .map(|(_, b, t)| ratio(bad - b, total - t))
+                    .collect();
+                before.push((*since, *bad, *total));
+                if before.len() > 12 {
+                    before.remove(0);
+                }
+                match steps.last() {
+                    Some(last) if self.stage != Stage::Preflight => (
+                        *last,
+                        steps.iter().copied().fold(whole, f64::min),
+                        steps.iter().copied().fold(whole, f64::max),
+                    ),
+                    _ if *total > 0 => (whole, whole, whole),
                     _ => return,
                 }
             }
@@ -410,14 +423,14 @@ impl Open {
             .or_insert(Sight {
                 to: reading.window.to,
                 value,
-                worst: value,
-                count: 0,
+                worst,
+                best,
             });
         let fresh = sight.to.after(life) >= at;
-        sight.worst = if fresh { sight.worst.max(value) } else { value };
+        sight.worst = if fresh { sight.worst.max(worst) } else { worst };
+        sight.best = best;
         sight.to = sight.to.max(reading.window.to);
         sight.value = value;
-        sight.count += 1;
     }
 
     fn take(&mut self, at: Timestamp, fact: &Fact, policies: &BTreeMap<PolicyDigest, Arc<Policy>>) {
@@ -569,6 +582,11 @@ impl Open {
         self.sights.clear();
         self.verdicts.clear();
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a simulation")]
+fn ratio(bad: u64, total: u64) -> f64 {
+    bad as f64 / total.max(1) as f64
 }
 
 /// Whether a fact is told to people.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     engine::{
-        Engine, VERSION, plan,
+        Engine, VERSION,
+        mutant::Mutant,
+        plan,
         state::{Active, Stage},
     },
     entry::{Command, Fact, LedgerReason, PlanKind, Standing, WayBack},
@@ -203,7 +205,9 @@ impl Engine {
         let deployment = DeploymentId::structural(self.seq.next(), at);
         let mut facts = Vec::new();
         let supersedes = self.state.active.as_ref().map(|active| active.id.clone());
-        if let Some(old) = &supersedes {
+        if let Some(old) = &supersedes
+            && !self.mutant(Mutant::SupersedesSilently)
+        {
             facts.push(Fact::Ended {
                 deployment: old.clone(),
                 outcome: Outcome::Superseded {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     engine::{
         Engine,
+        mutant::Mutant,
         state::{Active, PendingChange},
     },
     entry::{Fact, SentState},
@@ -14,6 +15,9 @@ use crate::{
 impl Engine {
     /// A new controller does not know whether the old one sent what it intended.
     pub(super) fn doubt_after_restart(&self, at: Timestamp) -> Option<Fact> {
+        if self.mutant(Mutant::RepeatsAfterRestart) {
+            return None;
+        }
         let active = self.state.active.as_ref()?;
         let pending = active.change.as_ref()?;
         Some(Fact::ChangeMoved {
@@ -57,7 +61,8 @@ impl Engine {
         let Some(doubt) = pending.doubt else {
             // Sent, or about to be, and no answer: from some time on that is a doubt.
             let overdue = pending.not_after.after(active.policy.deadlines.apply);
-            return (at >= overdue).then(|| Fact::ChangeMoved {
+            let overdue = at >= overdue && !self.mutant(Mutant::WaitsForEver);
+            return overdue.then(|| Fact::ChangeMoved {
                 id: pending.id.clone(),
                 to: self.doubted(at, active, pending, "no answer came in time"),
             });

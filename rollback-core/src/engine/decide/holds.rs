@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{Engine, fold::stale_after, state::Active},
+    engine::{Engine, fold::stale_after, mutant::Mutant, state::Active},
     entry::Fact,
     model::{Action, HoldExit, HoldReason, Timestamp, Verdict},
 };
@@ -27,7 +27,11 @@ impl Engine {
             Some(Fact::Held {
                 deployment: active.id.clone(),
                 reason,
-                exits: exits.to_vec(),
+                exits: if self.mutant(Mutant::HoldsWithoutExit) {
+                    Vec::new()
+                } else {
+                    exits.to_vec()
+                },
             })
         };
         if let Some(pending) = &active.change
@@ -127,6 +131,9 @@ impl Engine {
         at: Timestamp,
         active: &'a Active,
     ) -> Option<&'a crate::engine::watch::Watched> {
+        if self.mutant(Mutant::BlindForEver) {
+            return None;
+        }
         let watch = active.watch.as_ref().filter(|watch| !watch.verifies)?;
         watch
             .blind()

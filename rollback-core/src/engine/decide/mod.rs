@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::{
     Engine,
     fold::back_off,
+    mutant::Mutant,
     state::{Active, Stage},
 };
 use crate::{
@@ -58,7 +59,11 @@ impl Engine {
             }
             Input::Reported(report) => {
                 let fact = self.decide_report(at, report);
-                self.take(at, seq, fact, facts);
+                let silent =
+                    matches!(fact, Fact::Ignored { .. }) && self.mutant(Mutant::IgnoresSilently);
+                if !silent {
+                    self.take(at, seq, fact, facts);
+                }
             }
             Input::Permit {
                 deployment,
@@ -134,7 +139,7 @@ impl Engine {
             .active
             .as_ref()
             .and_then(|active| active.change.as_ref().map(|change| (active, change)))
-            .filter(|(_, change)| change.id == report.id);
+            .filter(|(_, change)| change.id == report.id || self.mutant(Mutant::TakesAnyReport));
         let Some((active, pending)) = pending else {
             return ignored("no such change is under way");
         };

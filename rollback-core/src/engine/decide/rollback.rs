@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{Engine, plan, state::Active},
+    engine::{Engine, mutant::Mutant, plan, state::Active},
     entry::{Fact, LedgerReason, PlanKind, Standing, Step},
     model::{
         Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome, ReleaseId,
@@ -20,7 +20,7 @@ pub(super) const DEPLOYMENT_FAILED: &str = "deployment_failed";
 impl Engine {
     /// In a rollout: does anything call for a rollback, and may it be?
     pub(super) fn decide_to_roll_back(&self, at: Timestamp, active: &Active) -> Option<Fact> {
-        if active.promoted_by.is_some() {
+        if active.promoted_by.is_some() || self.mutant(Mutant::NeverRollsBack) {
             return None;
         }
         let Some(cause) = self.cause(at, active) else {
@@ -155,13 +155,19 @@ impl Engine {
 
     /// The newest proven release that is neither the candidate nor was tried in vain.
     pub(super) fn next_target(&self, active: &Active) -> Option<&ReleaseId> {
-        self.state.ledger.proven().find(|release| {
-            **release != active.candidate
-                && !active
-                    .rollback
-                    .as_ref()
-                    .is_some_and(|rollback| rollback.tried.contains(*release))
-        })
+        let may = |release: &&ReleaseId| {
+            (**release != active.candidate || self.mutant(Mutant::ReturnsToTheCandidate))
+                && (self.mutant(Mutant::TriesTheSameAgain)
+                    || !active
+                        .rollback
+                        .as_ref()
+                        .is_some_and(|rollback| rollback.tried.contains(*release)))
+        };
+        if self.mutant(Mutant::TakesAnyTarget) {
+            let records = self.state.ledger.records().iter().rev();
+            return records.map(|record| &record.release).find(may);
+        }
+        self.state.ledger.proven().find(may)
     }
 
     /// What calls for a rollback: the platform first, then the rules in the policy's order.
@@ -179,13 +185,18 @@ impl Engine {
             .find(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
             .or_else(|| {
                 // Only where the policy says so in words.
-                (active.policy.blindness.then == OnNoData::RollBack)
-                    .then(|| self.blind_for_too_long(at, active))
-                    .flatten()
+                (active.policy.blindness.then == OnNoData::RollBack
+                    || self.mutant(Mutant::RollsBackBlind))
+                .then(|| self.blind_for_too_long(at, active))
+                .flatten()
             })
             .map(|rule| Cause::Trigger {
                 trigger: rule.id.clone(),
-                explanation: rule.explain(at),
+                explanation: if self.mutant(Mutant::DoesNotExplain) {
+                    Explanation::default()
+                } else {
+                    rule.explain(at)
+                },
             })
     }
 
@@ -200,7 +211,9 @@ impl Engine {
             return None;
         };
         let rule = active.watch.as_ref()?.find(trigger)?;
-        let why = rule.also_elsewhere(at)?;
+        let why = rule
+            .also_elsewhere(at)
+            .filter(|_| !self.mutant(Mutant::BlamesAnyway))?;
         if active.acknowledged.contains(&trigger.name) || active.hold.is_some() {
             return Some(None);
         }
@@ -258,7 +271,7 @@ impl Engine {
             ));
         }
         let until = self.state.rollbacks.back()?.after(budget.cooldown);
-        (at < until).then_some((
+        (at < until && !self.mutant(Mutant::NoCooldown)).then_some((
             HoldReason::Cooldown { until },
             &[
                 HoldExit::TimePasses,

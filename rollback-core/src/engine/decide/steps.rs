@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     engine::{
         Engine,
+        mutant::Mutant,
         state::{Active, RunningStep, Stage},
     },
     entry::{Fact, LedgerReason, Standing, Step},
@@ -34,7 +35,7 @@ impl Engine {
                 deployment: active.id.clone(),
                 number: active.number + 1,
                 index: u16::try_from(active.index).unwrap_or(u16::MAX),
-                deadline: at.after(allowed(active, step)),
+                deadline: at.after(self.allowed(active, step)),
             });
         };
         match step {
@@ -82,7 +83,7 @@ impl Engine {
         running: &RunningStep,
         change: &Change,
     ) -> Option<Fact> {
-        if active.change.is_some() {
+        if active.change.is_some() && !self.mutant(Mutant::DoesNotWait) {
             return None;
         }
         let is_wanted = change.applied_to(&active.expected) == active.expected;
@@ -101,7 +102,7 @@ impl Engine {
             return None;
         }
         let seen = self.state.seen_since(active.look_after)?;
-        if seen.wanted != active.expected {
+        if seen.wanted != active.expected && !self.mutant(Mutant::IgnoresTheFence) {
             return None;
         }
         Some(Fact::ChangeIntended {
@@ -110,13 +111,41 @@ impl Engine {
                 step: running.number,
                 attempt: running.attempts + 1,
             },
-            change: change.clone(),
+            change: self.intended(active, change),
             expect: Expectation {
                 wanted: active.expected.clone(),
                 etag: seen.etag.clone(),
             },
-            not_after: at.after(active.policy.deadlines.apply / 2),
+            not_after: if self.mutant(Mutant::SendsForEver) {
+                at.after(Duration::from_secs(86_400))
+            } else {
+                at.after(active.policy.deadlines.apply / 2)
+            },
         })
+    }
+
+    /// The change itself; the rest is for a deliberate defect.
+    fn intended(&self, active: &Active, change: &Change) -> Change {
+        let wrong = self.mutant(Mutant::RetiresTheWrongOne) && active.rollback.is_none();
+        match change {
+            Change::Retire { .. } if wrong => Change::Retire {
+                release: active.candidate.clone(),
+            },
+            _ => change.clone(),
+        }
+    }
+
+    /// How long a step may take.
+    fn allowed(&self, active: &Active, step: &Step) -> Duration {
+        if self.mutant(Mutant::NoDeadline) {
+            return Duration::from_secs(10 * 365 * 86_400);
+        }
+        let mut allowed = allowed(active, step);
+        if self.mutant(Mutant::DecidesByAddress) {
+            let address = std::ptr::from_ref(self).addr() / 8 % 1_000;
+            allowed += Duration::from_millis(address as u64);
+        }
+        allowed
     }
 
     /// Whether the newest look shows that a wanted change is in.
@@ -180,8 +209,11 @@ impl Engine {
         running: &RunningStep,
         length: Duration,
     ) -> Option<Fact> {
-        if at < running.entered.after(length) {
+        if at < running.entered.after(length) || self.mutant(Mutant::NeverPromotes) {
             return None;
+        }
+        if self.mutant(Mutant::BakesOnNothing) {
+            return Some(done(active, running));
         }
         if at >= running.deadline && self.sees_platform(at, active) && running.good_since.is_some()
         {
@@ -253,6 +285,9 @@ impl Engine {
         running: &RunningStep,
         hold_for: Duration,
     ) -> Option<Fact> {
+        if self.mutant(Mutant::VerifiesAtOnce) {
+            return Some(done(active, running));
+        }
         let watch = active.watch.as_ref()?;
         let good = running
             .good_since

@@ -239,8 +239,8 @@ pub(super) fn monotone(sight: &Sightline<'_>) -> Result<(), String> {
         What::Fact(fact) => {
             if let Fact::DeploymentOpened { deployment, .. } = fact {
                 hold!(
-                    sight.known.open.is_none() && !sight.known.ended.contains_key(deployment),
-                    "{deployment} is opened while another one is, or anew"
+                    !sight.known.ended.contains_key(deployment),
+                    "{deployment} has ended, and is opened"
                 );
             } else if let (Fact::ChangeMoved { id, .. }, Some(open)) = (fact, &sight.known.open)
                 && id.deployment != open.id

@@ -49,7 +49,7 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
             if *trigger.name == *"errors" && *verdict == Verdict::Pass {
                 let seen = open.sight(&metric("errors"));
                 hold!(
-                    seen.is_some_and(|seen| seen.value <= ERROR_LIMIT)
+                    seen.is_some_and(|seen| seen.best <= ERROR_LIMIT)
                         || open.policy.triggers.iter().any(|rule| {
                             *rule.name == *"errors" && holds_for_a_while(&rule.rule)
                         }),
@@ -249,6 +249,10 @@ pub(super) fn supersede(sight: &Sightline<'_>) -> Result<(), String> {
             deployment,
             ..
         }) => {
+            hold!(
+                sight.known.open.is_none(),
+                "{deployment} is opened while another one is under way"
+            );
             let Some(entry) = sight.entry else {
                 return Ok(());
             };
@@ -300,6 +304,10 @@ pub(super) fn attribution(sight: &Sightline<'_>) -> Result<(), String> {
     };
     let open = open_of(sight)?;
     if *trigger.name != *"errors" || open.rollback.is_some() {
+        return Ok(());
+    }
+    if !matches!(open.verdicts.get("errors"), Some((Verdict::Fail, _))) {
+        // The policy has it go back for what it could not see.
         return Ok(());
     }
     let errors = metric("errors");
