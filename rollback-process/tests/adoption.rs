@@ -56,6 +56,14 @@ fn reopen(bench: &mut Bench) {
     bench.deployer = ProcessDeployer::open(bench.dir.path()).unwrap();
 }
 
+/// Ends the bench's deployer and waits until nothing of it acts any more: it held the lock until
+/// then. Its processes go on.
+async fn close(bench: &mut Bench) {
+    bench.deployer = ProcessDeployer::open(bench.dir.path().join("elsewhere")).unwrap();
+    let lock = fs::File::open(bench.dir.path().join("shop/supervisor.lock")).unwrap();
+    eventually("free lock", || lock.try_lock().ok()).await;
+}
+
 /// The leading processes of a script that holds the bench's folder in its arguments.
 fn leaders(bench: &Bench) -> Vec<i32> {
     let needle = bench.dir.path().to_string_lossy().into_owned();
@@ -191,10 +199,7 @@ async fn an_intent_without_a_pid_is_resolved_by_the_marker() {
     let before = ready(&bench.until_ready(&v1).await, &v1);
     let pids = processes(bench.dir.path());
     // As a controller leaves it that dies between the start and the record.
-    drop(std::mem::replace(
-        &mut bench.deployer,
-        ProcessDeployer::open("/tmp").unwrap(),
-    ));
+    close(&mut bench).await;
     edit(&records(&bench)[0], |record| {
         record["process"] = Value::Null;
         record["phase"] = "starting".into();
@@ -205,10 +210,7 @@ async fn an_intent_without_a_pid_is_resolved_by_the_marker() {
     assert_eq!(processes(bench.dir.path()), pids);
 
     // And one whose process was never started is started, once.
-    drop(std::mem::replace(
-        &mut bench.deployer,
-        ProcessDeployer::open("/tmp").unwrap(),
-    ));
+    close(&mut bench).await;
     for pid in &pids {
         Command::new("kill")
             .args(["-9", &pid.to_string()])
@@ -225,7 +227,8 @@ async fn an_intent_without_a_pid_is_resolved_by_the_marker() {
     });
     reopen(&mut bench);
     let after = ready(&bench.until_ready(&v1).await, &v1);
-    assert_eq!((after.len(), after[0].restarts), (1, 0));
+    let words = bench.deployer.last_words(&bench.service, &v1.id, 20).await;
+    assert_eq!((after.len(), after[0].restarts), (1, 0), "{words:?}");
     assert_eq!(processes(bench.dir.path()).len(), 1);
     bench.finish().await;
 }
@@ -237,10 +240,7 @@ async fn a_damaged_record_is_rebuilt_from_its_process() {
     bench.converge(&v1, Placement::InPlace).await.unwrap();
     let before = ready(&bench.until_ready(&v1).await, &v1);
     let pids = processes(bench.dir.path());
-    drop(std::mem::replace(
-        &mut bench.deployer,
-        ProcessDeployer::open("/tmp").unwrap(),
-    ));
+    close(&mut bench).await;
     fs::write(&records(&bench)[0], "{\"schema\":1,\"id\":").unwrap();
     fs::write(bench.dir.path().join("shop/instances/nobody.json"), "").unwrap();
     reopen(&mut bench);
@@ -261,10 +261,7 @@ async fn a_bystander_with_the_same_pid_is_not_touched() {
     bench.converge(&v1, Placement::InPlace).await.unwrap();
     bench.until_ready(&v1).await;
     let pids = processes(bench.dir.path());
-    drop(std::mem::replace(
-        &mut bench.deployer,
-        ProcessDeployer::open("/tmp").unwrap(),
-    ));
+    close(&mut bench).await;
     for pid in &pids {
         Command::new("kill")
             .args(["-9", &pid.to_string()])
@@ -328,10 +325,7 @@ async fn what_ended_unwatched_is_told_and_started_only_if_it_is_wanted() {
     bench.converge(&v1, Placement::InPlace).await.unwrap();
     bench.until_ready(&v1).await;
     for wanted in [true, false] {
-        drop(std::mem::replace(
-            &mut bench.deployer,
-            ProcessDeployer::open("/tmp").unwrap(),
-        ));
+        close(&mut bench).await;
         for pid in processes(bench.dir.path()) {
             Command::new("kill")
                 .args(["-9", &pid.to_string()])
