@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_end_has_the_numbers_that_decided_and_the_last_lines() {
-        let journal = crate::chronicle::tests::journal();
+        let journal = crate::sample::journal();
         let service = "shop".parse().unwrap();
         let account = Account::from_entries(&service, &"d1".parse().unwrap(), &journal).unwrap();
         let ending = Ending::new(figures(), account, Err("v3 was not promoted".into()));

@@ -61,11 +61,16 @@ impl Figures {
                 .map(seen_at)
                 .max(),
         );
+        let unfinished = if chapter.held {
+            "held"
+        } else {
+            "still_running"
+        };
         Self {
             outcome: chapter
                 .ended
                 .as_ref()
-                .map_or("still_running", |(_, outcome)| outcome.word()),
+                .map_or(unfinished, |(_, outcome)| outcome.word()),
             decided_by: chapter
                 .decided
                 .as_ref()
@@ -128,16 +133,16 @@ fn called(release: &str, name: impl Fn(&str) -> String) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::chronicle::Chronicle;
     use crate::demo::seen::{Experience, Seen, Why};
     use rollback_core::model::ReleaseId;
 
     /// The chronicle's own sample: opened at 2 s, decided at 4 s, ended at 7 s; v2 is `aaaa`, v1 is `bbbb`.
-    pub(crate) fn sample() -> (Chronicle, Chapter) {
+    fn sample() -> (Chronicle, Chapter) {
         let mut chronicle = Chronicle::default();
-        for entry in crate::chronicle::tests::journal() {
+        for entry in crate::sample::journal() {
             chronicle.catch_up(&entry);
         }
         let chapter = chronicle

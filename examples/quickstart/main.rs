@@ -18,6 +18,8 @@ mod demo;
 mod ending;
 mod figures;
 mod place;
+#[cfg(test)]
+mod sample;
 mod scenario;
 mod screen;
 mod stage;

@@ -153,9 +153,9 @@ impl Place {
         write().map_err(|source| PlaceError::Unwritable { path, source })
     }
 
-    /// The story is over and was good: what nobody asked to keep goes. Says what stays.
-    pub(crate) fn leave(&self, good: bool) -> Option<&Path> {
-        if good && self.ours {
+    /// The story is over: what nobody asked to keep goes, unless it is worth a look. Says what stays.
+    pub(crate) fn leave(&self, worth_a_look: bool) -> Option<&Path> {
+        if self.ours && !worth_a_look {
             // What cannot be removed is the temporary folder's affair.
             let _ = fs::remove_dir_all(&self.folder);
             return None;
@@ -204,7 +204,7 @@ mod tests {
             twice.contains("--resume") && twice.contains("demo.db"),
             "{twice}"
         );
-        assert_eq!(place.leave(true), Some(journal.as_path()));
+        assert_eq!(place.leave(false), Some(journal.as_path()));
     }
 
     #[test]
@@ -233,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_nobody_named_goes_after_a_good_story_only() {
+    fn a_place_that_nobody_named_goes_unless_it_is_worth_a_look() {
         let place = Place::new(None).unwrap();
-        assert!(place.leave(false).is_some() && place.folder.is_dir());
-        assert!(place.leave(true).is_none() && !place.folder.exists());
+        assert!(place.leave(true).is_some() && place.folder.is_dir());
+        assert!(place.leave(false).is_none() && !place.folder.exists());
     }
 }

@@ -11,7 +11,7 @@ use rollback_core::ports::ReleaseStore;
 use rollback_process::ProcessDeployer;
 
 use crate::by_hand;
-use crate::demo::child::Ready;
+use crate::demo::child::{self, Ready};
 use crate::demo::remote::{LoadHandle, SwitchHandle};
 use crate::place::{Memory, Place};
 use crate::scenario::Scenario;
@@ -130,9 +130,11 @@ impl Stage {
     pub(crate) async fn strike(self) {
         if let Some(users) = self.users {
             let _ = world::users(users).stop().await;
+            child::ended(users).await;
         }
         if let Some(switch) = self.switch {
             let _ = world::switch(switch).stop().await;
+            child::ended(switch).await;
         }
         drop(self.platform);
         if let Ok(processes) = ProcessDeployer::open(&self.processes) {

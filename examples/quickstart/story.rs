@@ -58,8 +58,11 @@ pub(crate) async fn tell(args: StoryArgs) -> Result<ExitCode, Trouble> {
         () = interrupted() => Err(Trouble::interrupted()),
     };
     stage.strike().await;
-    let good = matches!(told, Ok(code) if code == 0);
-    if let Some(journal) = place.leave(good) {
+    let worth_a_look = match &told {
+        Ok(code) => *code != 0,
+        Err(trouble) => !trouble.is_of_the_asking(),
+    };
+    if let Some(journal) = place.leave(worth_a_look) {
         screen.says(&format!("the journal is {}", journal.display()));
     }
     told.map(ExitCode::from)
@@ -148,7 +151,9 @@ fn policy(file: Option<&Path>) -> Result<Policy, Trouble> {
             let named = |why: &dyn std::fmt::Display| {
                 Trouble::asked(format!("policy {}: {why}", file.display()))
             };
-            let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                named(&format_args!("{error}; check the path and its permissions"))
+            })?;
             Policy::from_yaml(&text).map_err(|error| named(&error))
         }
         None => Policy::from_yaml(include_str!("policy.yml")).map_err(Trouble::broke),

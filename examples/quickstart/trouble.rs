@@ -43,6 +43,11 @@ impl Trouble {
         }
     }
 
+    /// Whether the story never began, for what was asked.
+    pub(crate) fn is_of_the_asking(&self) -> bool {
+        self.code == 2
+    }
+
     /// What the process answers its caller.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)

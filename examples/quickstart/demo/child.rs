@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -16,6 +16,9 @@ use tokio::process::Command;
 
 /// How long a program of the demo may take to say that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a program of the demo may take to end after it was told to.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The one line that a program of the demo prints on stdout, once it listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +102,8 @@ pub(crate) async fn start(
             let _ = child.start_kill();
             let mut said = Vec::new();
             let _ = stderr.read_to_end(&mut said).await;
-            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            let said = String::from_utf8_lossy(&said);
+            let said = said.trim().trim_start_matches("Error: ").to_owned();
             Err(ChildError::Ended {
                 program: named(),
                 said,
@@ -109,6 +113,16 @@ pub(crate) async fn start(
             let _ = child.start_kill();
             Err(ChildError::Silent { program: named() })
         }
+    }
+}
+
+/// Returns when the program has ended, or after a while if it does not.
+pub(crate) async fn ended(ready: Ready) {
+    // Its executable cannot be told any more: it is gone, or waits only to be reaped.
+    let runs = || std::fs::read_link(format!("/proc/{}/exe", ready.pid)).is_ok();
+    let deadline = Instant::now() + ENDED_WITHIN;
+    while runs() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -136,10 +150,7 @@ mod tests {
         let error = shell("echo 'Error: the port is in use' >&2; exit 1")
             .await
             .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "-c did not start: Error: the port is in use"
-        );
+        assert_eq!(error.to_string(), "-c did not start: the port is in use");
         let absent = start("/nowhere/quickstart".into(), "demo-shop", [])
             .await
             .unwrap_err();
@@ -147,5 +158,13 @@ mod tests {
             absent.to_string().contains("cannot start demo-shop"),
             "{absent}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_end_is_waited_for() {
+        let line = r#"echo "{\"pid\":$$,\"address\":\"127.0.0.1:80\",\"control\":null}""#;
+        let ready = shell(&format!("{line}; exec sleep 0.1")).await.unwrap();
+        ended(ready).await;
+        assert!(std::fs::read_link(format!("/proc/{}/exe", ready.pid)).is_err());
     }
 }
