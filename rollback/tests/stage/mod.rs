@@ -53,6 +53,8 @@ pub struct World {
     pub apply: Arc<Mutex<Mode>>,
     pub look: Arc<Mutex<Mode>>,
     pub read: Arc<Mutex<Mode>>,
+    /// How often the source was asked.
+    pub reads: Arc<AtomicU64>,
     /// After how many effects everything stands still.
     pub stop: Stop,
 }
@@ -120,6 +122,7 @@ impl World {
             apply: Arc::default(),
             look: Arc::default(),
             read: Arc::default(),
+            reads: Arc::default(),
             stop: Stop::default(),
         }
     }
@@ -219,6 +222,7 @@ impl MetricSource for World {
     }
 
     async fn read(&self, requests: &[ReadRequest]) -> Vec<Result<Reading, ReadError>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let answers = misbehave(&self.read, || {
             let model = self.now();
             requests.iter().map(|request| model.read(request)).collect()
