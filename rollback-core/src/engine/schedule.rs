@@ -370,8 +370,11 @@ impl Engine {
                         at(self.after_now(until), WakeReason::Hold);
                     }
                     crate::model::HoldReason::NotPermitted { .. } => {
-                        let again = hold.since.after(active.policy.deadlines.permit);
-                        at(self.after_now(again), WakeReason::Hold);
+                        let again = active.permit.as_ref().map(|permit| permit.deadline);
+                        at(
+                            again.and_then(|again| self.after_now(again)),
+                            WakeReason::Hold,
+                        );
                     }
                     _ => {}
                 }

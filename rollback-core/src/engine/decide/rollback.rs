@@ -58,10 +58,9 @@ impl Engine {
                 Some(permit) if permit.granted => {}
                 Some(permit) => {
                     if let Some(why) = &permit.denied {
-                        let waited = active.hold.as_ref().is_some_and(|hold| {
-                            at >= hold.since.after(active.policy.deadlines.permit)
-                        });
-                        if waited {
+                        // As long after the last question as silence would have been waited for,
+                        // however soon the fleet said no.
+                        if active.hold.is_some() && at >= permit.deadline {
                             return Some(self.ask_for_permit(at, active, permit.attempt + 1));
                         }
                         let reason = HoldReason::NotPermitted {
