@@ -370,7 +370,7 @@ impl Engine {
                         at(self.after_now(until), WakeReason::Hold);
                     }
                     crate::model::HoldReason::NotPermitted { .. } => {
-                        let again = active.permit.as_ref().map(|permit| permit.deadline);
+                        let again = self.asks_fleet_again(active);
                         at(
                             again.and_then(|again| self.after_now(again)),
                             WakeReason::Hold,

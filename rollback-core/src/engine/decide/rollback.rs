@@ -58,9 +58,10 @@ impl Engine {
                 Some(permit) if permit.granted => {}
                 Some(permit) => {
                     if let Some(why) = &permit.denied {
-                        // As long after the last question as silence would have been waited for,
-                        // however soon the fleet said no.
-                        if active.hold.is_some() && at >= permit.deadline {
+                        if self
+                            .asks_fleet_again(active)
+                            .is_some_and(|again| at >= again)
+                        {
                             return Some(self.ask_for_permit(at, active, permit.attempt + 1));
                         }
                         let reason = HoldReason::NotPermitted {
@@ -280,6 +281,14 @@ impl Engine {
                 HoldExit::Abort,
             ] as &[HoldExit],
         ))
+    }
+
+    /// When a fleet that said no is asked again: as long after the last question as silence would
+    /// have been waited for, however soon the answer came.
+    pub(in crate::engine) fn asks_fleet_again(&self, active: &Active) -> Option<Timestamp> {
+        let held = active.hold.as_ref()?.since;
+        let asked_until = active.permit.as_ref()?.deadline;
+        Some(held.after(active.policy.deadlines.permit).max(asked_until))
     }
 
     fn ask_for_permit(&self, at: Timestamp, active: &Active, attempt: u32) -> Fact {
