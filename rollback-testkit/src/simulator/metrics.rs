@@ -14,6 +14,8 @@ pub(super) struct Metrics {
     cumulative: bool,
     random: Random,
     blind: Vec<(Timestamp, Timestamp)>,
+    /// Something that everybody depends on is down: whoever serves fails.
+    outages: Vec<(Timestamp, Timestamp)>,
     /// Running totals began anew here: `since` and what had been counted by then is forgotten.
     reset_at: Option<Timestamp>,
 }
@@ -24,6 +26,7 @@ impl Metrics {
             cumulative,
             random: Random::seeded(seed),
             blind: Vec::new(),
+            outages: Vec::new(),
             reset_at: None,
         }
     }
@@ -32,8 +35,13 @@ impl Metrics {
         self.blind.push((from, to));
     }
 
+    pub(super) fn outage_between(&mut self, from: Timestamp, to: Timestamp) {
+        self.outages.push((from, to));
+    }
+
     pub(super) fn heal(&mut self) {
         self.blind.clear();
+        self.outages.clear();
     }
 
     pub(super) fn read(
@@ -121,6 +129,13 @@ impl Metrics {
             return self.running_total(model, &request);
         }
         let mut reading = model.read(&request)?;
+        let down = self
+            .outages
+            .iter()
+            .any(|(from, to)| request.window.from < *to && *from < request.window.to);
+        if let (true, Sample::Counts { bad, total }) = (down, &mut reading.sample) {
+            *bad = (*bad).max(*total / 3);
+        }
         if faults > 0 && self.random.chance(5 * faults) {
             reading = reading.partial();
         }

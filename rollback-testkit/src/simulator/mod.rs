@@ -13,10 +13,15 @@
 //! assert!(report.violation.is_none(), "{report}");
 //! ```
 
+mod audit;
 mod chronicle;
+mod controller;
 mod coverage;
+mod effects;
 mod invariants;
 mod metrics;
+mod open;
+mod people;
 mod random;
 mod report;
 mod scenario;
@@ -33,13 +38,11 @@ use rollback_core::engine::{Engine, EngineConfig};
 pub type MakeEngine<'a> = &'a (dyn Fn(EngineConfig) -> Engine + Sync);
 
 /// Simulates the world of one seed with the engine as it is.
-#[must_use]
 pub fn simulate(seed: u64) -> Report {
     simulate_with(seed, &Engine::new)
 }
 
 /// Simulates the world of one seed with engines of the caller's making.
-#[must_use]
 pub fn simulate_with(seed: u64, make: MakeEngine<'_>) -> Report {
     story::tell(seed, make)
 }

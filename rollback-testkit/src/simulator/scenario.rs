@@ -161,7 +161,11 @@ fn behaviour(kind: Kind, outage: bool, random: &mut Random) -> Behaviour {
 
 #[expect(clippy::expect_used, reason = "a policy of the simulator's own")]
 fn policy(random: &mut Random) -> Arc<Policy> {
-    let per = ["arm", "instance", "service"][usize::try_from(random.below(3)).unwrap_or(0)];
+    let per = match random.below(3) {
+        0 => "arm",
+        1 => "instance",
+        _ => "service",
+    };
     let holdback = if random.chance(400) { "10%" } else { "0%" };
     let poll = random.between(1, 3);
     let bake = random.between(6, 30);

@@ -86,6 +86,11 @@ fn chaos(world: &mut World<'_>) {
         let to = from.after(world.random.millis(1_000, 90_000));
         world.blind_between(from, to);
     }
+    if world.random.chance(300) {
+        let from = world.now.after(world.random.millis(1_000, length));
+        let to = from.after(world.random.millis(20_000, 120_000));
+        world.outage_between(from, to);
+    }
     let until = world.now.after(Duration::from_millis(length));
     world.run(until);
 }

@@ -3,17 +3,19 @@
 //! A check looks at what the journal said so far (the chronicle), at what is new, and at the truth
 //! of the simulated world. It never asks the engine.
 
-mod actions;
-mod judgement;
+mod changes;
+mod course;
+mod evidence;
+mod reasons;
 
 use std::fmt;
 
 use rollback_core::{
-    entry::{Entry, Fact},
+    entry::{Entry, Fact, Input},
     model::{ChangeRequest, Epoch, Notice, NoticeKey, Timestamp},
 };
 
-use super::{chronicle::Chronicle, scenario::Scenario};
+use super::{chronicle::Chronicle, open::Open, scenario::Scenario};
 
 /// What must hold, whatever happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,21 +151,21 @@ type Check = fn(&Sightline<'_>) -> Result<(), String>;
 /// The checks that every step is held against. `Determinism`, parts of `Termination`, `Useful` and
 /// `Bystander` need more than one step and are in the world's hands besides.
 const CHECKS: [(Invariant, Check); 15] = [
-    (Invariant::Fenced, actions::fenced),
-    (Invariant::Target, actions::target),
-    (Invariant::Once, actions::once),
-    (Invariant::Monotone, actions::monotone),
-    (Invariant::Budget, actions::budget),
-    (Invariant::Evidence, judgement::evidence),
-    (Invariant::Blindness, judgement::blindness),
-    (Invariant::NoCircle, actions::no_circle),
-    (Invariant::Supersede, judgement::supersede),
-    (Invariant::Attribution, judgement::attribution),
-    (Invariant::Termination, actions::termination),
-    (Invariant::Explained, judgement::explained),
-    (Invariant::NoSecrets, judgement::no_secrets),
-    (Invariant::Useful, judgement::useful),
-    (Invariant::Bystander, actions::bystander),
+    (Invariant::Fenced, changes::fenced),
+    (Invariant::Target, changes::target),
+    (Invariant::Once, changes::once),
+    (Invariant::Monotone, course::monotone),
+    (Invariant::Budget, course::budget),
+    (Invariant::Evidence, evidence::evidence),
+    (Invariant::Blindness, evidence::blindness),
+    (Invariant::NoCircle, course::no_circle),
+    (Invariant::Supersede, reasons::supersede),
+    (Invariant::Attribution, reasons::attribution),
+    (Invariant::Termination, course::termination),
+    (Invariant::Explained, reasons::explained),
+    (Invariant::NoSecrets, reasons::no_secrets),
+    (Invariant::Useful, reasons::useful),
+    (Invariant::Bystander, changes::bystander),
 ];
 
 pub(super) fn check(sight: &Sightline<'_>) -> Result<(), Violation> {
@@ -171,6 +173,24 @@ pub(super) fn check(sight: &Sightline<'_>) -> Result<(), Violation> {
         check(sight).map_err(|what| Violation::new(invariant, what))?;
     }
     Ok(())
+}
+
+/// The rule that every deployment has.
+const DEPLOYMENT_FAILED: &str = "deployment_failed";
+
+fn open_of<'a>(sight: &Sightline<'a>) -> Result<&'a Open, String> {
+    let open = sight.known.open.as_ref();
+    open.ok_or_else(|| format!("no deployment is under way, and {:?} follows", sight.what))
+}
+
+fn at(sight: &Sightline<'_>) -> Timestamp {
+    sight.entry.map(|entry| entry.at).unwrap_or_default()
+}
+
+fn is_command(sight: &Sightline<'_>) -> bool {
+    sight
+        .entry
+        .is_some_and(|entry| matches!(entry.input, Input::Command { .. }))
 }
 
 macro_rules! hold {
