@@ -1,14 +1,20 @@
 //! Thousands of simulated worlds keep all sixteen invariants, and every deliberate defect of the
 //! engine breaks one that names it.
-#![allow(clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rollback_core::engine::{Engine, EngineConfig, Mutant};
-use rollback_testkit::simulator::{Coverage, Invariant, simulate, simulate_with};
+use rollback_testkit::simulator::{Coverage, Invariant, Violation, simulate, simulate_with};
 
 /// Enough to meet every outcome; `examples/simulate` runs millions.
-const SEEDS: u64 = 1_200;
+const SEEDS: u64 = 400;
 /// Within so many seeds every mutant must have been caught.
 const CAUGHT_WITHIN: u64 = 3_000;
 
@@ -50,30 +56,46 @@ fn the_same_seed_is_the_same_world() {
     }
 }
 
+/// The first seed that shows the defect, and the invariant that it breaks.
+fn caught(mutant: Mutant) -> Option<(u64, Violation)> {
+    let make = |config: EngineConfig| Engine::with_mutant(config, mutant);
+    (0..CAUGHT_WITHIN).find_map(|seed| {
+        let report = simulate_with(seed, &make);
+        report.violation.map(|violation| (seed, violation))
+    })
+}
+
 #[test]
 fn every_mutant_is_caught() {
-    let mut caught: BTreeMap<Invariant, Vec<String>> = BTreeMap::new();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = caught(*mutant);
+                    results.lock().unwrap().insert(*mutant, result);
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap();
+    let mut by: BTreeMap<Invariant, Vec<Mutant>> = BTreeMap::new();
     let mut survived = Vec::new();
-    for mutant in Mutant::ALL {
-        let make = |config: EngineConfig| Engine::with_mutant(config, mutant);
-        let violation = (0..CAUGHT_WITHIN).find_map(|seed| {
-            let report = simulate_with(seed, &make);
-            report.violation.map(|violation| (seed, violation))
-        });
-        match violation {
+    for (mutant, result) in results {
+        match result {
             Some((seed, violation)) => {
                 println!("{mutant:?} at seed {seed} by {violation}");
-                let by = caught.entry(violation.invariant).or_default();
-                by.push(format!("{mutant:?}"));
+                by.entry(violation.invariant).or_default().push(mutant);
             }
             None => survived.push(mutant),
         }
     }
-    println!("{caught:#?}");
+    println!("{by:#?}");
     assert!(survived.is_empty(), "not caught: {survived:?}");
     let idle: Vec<_> = Invariant::ALL
         .into_iter()
-        .filter(|invariant| !caught.contains_key(invariant))
+        .filter(|invariant| !by.contains_key(invariant))
         .collect();
     assert!(idle.is_empty(), "no mutant is caught by {idle:?}");
 }

@@ -24,6 +24,11 @@ impl Engine {
     /// `told` counts the notices of the entry so far.
     pub(super) fn apply(&mut self, at: Timestamp, seq: Seq, fact: &Fact, told: &mut u16) {
         self.line_up_notices(at, seq, fact, told);
+        if self.mutant(Mutant::FailedAttemptsAreFree)
+            && matches!(fact, Fact::RollbackAttemptFailed { .. })
+        {
+            self.state.rollbacks.pop_back();
+        }
         match fact {
             Fact::PolicyAdopted { digest } => self.state.adopted = Some(digest.clone()),
             Fact::LedgerChanged {
@@ -48,10 +53,8 @@ impl Engine {
                 self.in_flight.read = None;
                 self.state.keep_outcome(deployment.clone(), outcome.clone());
             }
-            Fact::RollbackDecided { attempt, .. } => {
-                if *attempt == 1 || !self.mutant(Mutant::FailedAttemptsAreFree) {
-                    self.state.rollbacks.push_back(at);
-                }
+            Fact::RollbackDecided { .. } => {
+                self.state.rollbacks.push_back(at);
                 if self.state.rollbacks.len() > 100 {
                     self.state.rollbacks.pop_front();
                 }

@@ -152,6 +152,7 @@ const fn hold_word(reason: &HoldReason) -> &'static str {
         HoldReason::NotPermitted { .. } => "not_permitted",
         HoldReason::InDoubt { .. } => "in_doubt",
         HoldReason::StepFailed { .. } => "step_failed",
+        HoldReason::PlatformUnreachable { .. } => "unreachable",
         HoldReason::Contested { .. } => "contested",
         HoldReason::RollbackFailed { .. } => "rollback_failed",
         HoldReason::Faulted { .. } => "faulted",
