@@ -215,21 +215,6 @@ impl Engine {
         if self.mutant(Mutant::BakesOnNothing) {
             return Some(done(active, running));
         }
-        if at >= running.deadline && self.sees_platform(at, active) && running.good_since.is_some()
-        {
-            return Some(Fact::Held {
-                deployment: active.id.clone(),
-                reason: HoldReason::StepFailed {
-                    why: Arc::from("the bake came to no end: not every required trigger passed"),
-                },
-                exits: vec![
-                    HoldExit::Resume,
-                    HoldExit::Promote,
-                    HoldExit::RollBack,
-                    HoldExit::Abort,
-                ],
-            });
-        }
         running.good_since?;
         let watch = active.watch.as_ref()?;
         let required: Vec<_> = watch
@@ -245,8 +230,14 @@ impl Engine {
             .filter(|rule| !matches!(rule.verdict, Verdict::Inconclusive(_)))
             .all(|rule| rule.verdict == Verdict::Pass);
         let any_passes = required.iter().any(|rule| rule.verdict == Verdict::Pass);
-        if !others_pass {
-            return None;
+        // A rule of one arm that cannot tell yet, such as one whose `for` is filling, soon can.
+        let soon = required.iter().any(|rule| {
+            matches!(rule.verdict, Verdict::Inconclusive(_))
+                && !rule.two_arm
+                && at < rule.since.after(active.policy.blindness.budget)
+        });
+        if !others_pass || soon {
+            return self.bake_without_end(at, active, running);
         }
         if let Some(rule) = undecided {
             let one_arm_passes = any_passes
@@ -274,8 +265,32 @@ impl Engine {
             }
         }
         // A bake never passes on nothing, unless a person said which rules to leave out.
-        (any_passes || (required.is_empty() && !active.acknowledged.is_empty()))
-            .then(|| done(active, running))
+        if any_passes || (required.is_empty() && !active.acknowledged.is_empty()) {
+            Some(done(active, running))
+        } else {
+            self.bake_without_end(at, active, running)
+        }
+    }
+
+    /// A bake whose rules neither pass nor say why not goes to a person in the end.
+    fn bake_without_end(
+        &self,
+        at: Timestamp,
+        active: &Active,
+        running: &RunningStep,
+    ) -> Option<Fact> {
+        (at >= running.deadline && self.sees_platform(at, active)).then(|| Fact::Held {
+            deployment: active.id.clone(),
+            reason: HoldReason::StepFailed {
+                why: Arc::from("the bake came to no end: not every required trigger passed"),
+            },
+            exits: vec![
+                HoldExit::Resume,
+                HoldExit::Promote,
+                HoldExit::RollBack,
+                HoldExit::Abort,
+            ],
+        })
     }
 
     fn decide_verify(
