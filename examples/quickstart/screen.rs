@@ -2,6 +2,7 @@
 //!
 //! Progress goes to stderr; stdout has the results, or the events with `--json`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 
 use rollback_core::model::Release;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::chronicle::{Line, Tone};
-use crate::demo::seen::Summary as Seen;
+use crate::demo::seen::{SeenOf, Summary as Seen};
 use crate::ending::Ending;
 
 /// Lines elsewhere than in a terminal say what users see this often.
@@ -27,7 +28,6 @@ pub(crate) struct Screen<P = std::io::Stderr, O = std::io::Stdout> {
     /// Whether the last thing written is a line that is written over.
     live: bool,
     polls: u64,
-    before: u64,
 }
 
 /// How it is told.
@@ -77,7 +77,6 @@ impl<P: Write, O: Write> Screen<P, O> {
             out,
             live: false,
             polls: 0,
-            before: 0,
         }
     }
 
@@ -141,31 +140,28 @@ impl<P: Write, O: Write> Screen<P, O> {
         step: Option<&str>,
     ) {
         self.polls += 1;
-        let all: u64 = seen.values().map(|seen| seen.ok + seen.failed).sum();
-        let rate = all.saturating_sub(self.before);
-        self.before = all;
+        let seen: BTreeMap<String, &SeenOf> = seen
+            .iter()
+            .map(|(release, seen)| (names(release), seen))
+            .collect();
         let each = seen.iter().map(|(release, seen)| {
             let failed = if seen.failed > 0 {
                 format!(", {} failed", seen.failed)
             } else {
                 String::new()
             };
-            format!("{} {} ok{failed}", names(release), seen.ok)
+            format!("{release} {} ok{failed}", seen.ok)
         });
         let each = each.collect::<Vec<_>>().join(" | ");
         match self.form {
             Form::Json => {
-                let releases: serde_json::Map<_, _> = seen
-                    .iter()
-                    .map(|(release, seen)| (names(release), json!(seen)))
-                    .collect();
-                self.json(&json!({ "event": "users", "per_second": rate, "releases": releases }));
+                self.json(&json!({ "event": "users", "releases": seen }));
             }
             Form::Live => {
                 let step = step
                     .map(|step| format!("  {}", names(step)))
                     .unwrap_or_default();
-                let line = format!("   users {rate}/s: {each}{step}");
+                let line = format!("   users: {each}{step}");
                 // One line only: a wrapped one could not be written over.
                 let line: String = line.chars().take(110).collect();
                 let line = self.painted("2", &line);
@@ -174,7 +170,7 @@ impl<P: Write, O: Write> Screen<P, O> {
                 self.live = true;
             }
             Form::Lines if self.polls.is_multiple_of(USERS_EVERY) => {
-                self.line(&format!("users {rate}/s: {each}"))
+                self.line(&format!("users: {each}"))
             }
             Form::Lines => {}
         }
@@ -276,7 +272,7 @@ mod tests {
             .map(|line| line.trim_start().to_owned())
             .collect();
         assert_eq!(lines[1], "1. version 1 takes traffic");
-        assert!(lines[2].ends_with("s  users 100/s: v1 500 ok"), "{lines:?}");
+        assert!(lines[2].ends_with("s  users: v1 500 ok"), "{lines:?}");
         assert!(lines[3].ends_with("s  back to v1: errors"), "{lines:?}");
         assert_eq!((lines.len(), out.as_str()), (5, ""));
     }
@@ -284,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn in_a_terminal_one_line_is_written_over_and_rubbed_out_before_the_next() {
         let (progress, _) = tell(&mut screen(Form::Live)).await;
-        assert_eq!(progress.matches("users 100/s").count(), 5);
+        assert_eq!(progress.matches("users: v1").count(), 5);
         assert!(progress.contains("watch\x1b[0m\r\x1b[2K"), "{progress:?}");
         assert!(
             progress.contains("\x1b[31mback to v1: errors\x1b[0m\n"),
