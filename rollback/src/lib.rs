@@ -112,3 +112,14 @@ pub use rollback_process as process;
 pub use rollback_sources as sources;
 #[cfg(feature = "sqlite")]
 pub use rollback_store as store;
+
+/// The README's program is compiled with every test run.
+#[cfg(all(
+    doctest,
+    feature = "yaml",
+    feature = "process",
+    feature = "sources",
+    feature = "sqlite"
+))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

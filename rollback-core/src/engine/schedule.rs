@@ -229,6 +229,10 @@ impl Engine {
         let candidate = (active.stage != Stage::Preflight).then_some(&active.candidate);
         for (arm, release) in [(Arm::Stable, stable), (Arm::Candidate, candidate)] {
             let Some(release) = release else { continue };
+            // What is being retired as wanted has nothing to say any more.
+            if active.stage != Stage::Preflight && !active.expected.runs(release) {
+                continue;
+            }
             if let Some(observed) = seen.observation.arm(release) {
                 arms.push((arm, release.clone(), Arc::clone(&observed.instances)));
             }
