@@ -162,8 +162,8 @@ impl<P: Write, O: Write> Screen<P, O> {
                     .map(|step| format!("  {}", names(step)))
                     .unwrap_or_default();
                 let line = format!("   users: {each}{step}");
-                // One line only: a wrapped one could not be written over.
-                let line: String = line.chars().take(110).collect();
+                // One line of the narrowest usual terminal: a wrapped one could not be written over.
+                let line: String = line.chars().take(79).collect();
                 let line = self.painted("2", &line);
                 let _ = write!(self.progress, "\r\x1b[2K{line}");
                 let _ = self.progress.flush();

@@ -33,6 +33,8 @@ pub(crate) struct Stage {
     switch: Option<Ready>,
     users: Option<Ready>,
     releases: Option<[Release; 3]>,
+    /// Whether it is this process that ends it.
+    ours: bool,
 }
 
 impl Stage {
@@ -45,6 +47,7 @@ impl Stage {
             switch: None,
             users: None,
             releases: None,
+            ours: false,
         })
     }
 
@@ -56,6 +59,7 @@ impl Stage {
         place: &Place,
         store: &dyn ReleaseStore,
     ) -> Result<(), Trouble> {
+        self.ours = true;
         let releases = world::releases(scenario).map_err(Trouble::asked)?;
         let [v1, ..] = &releases;
         // Kept like every release that is deployed later, so that it could be started again.
@@ -80,7 +84,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Finds what a story that was begun left running.
+    /// Finds what a story that was begun left running. It stays another's until [`Stage::take_over`].
     pub(crate) async fn find(&mut self, memory: Memory) -> Result<(), Trouble> {
         world::still_stands(world::switch(memory.switch), world::users(memory.users))
             .await
@@ -126,8 +130,21 @@ impl Stage {
             .ok_or_else(|| Trouble::broke("there are no releases"))
     }
 
-    /// Stops users, switch and shop. What is gone already is fine.
+    /// A controller of this process guards the service: from now on this process ends the story.
+    pub(crate) fn take_over(&mut self) {
+        self.ours = true;
+    }
+
+    /// Another controller guards the service now: the story is its own.
+    pub(crate) fn let_go(&mut self) {
+        self.ours = false;
+    }
+
+    /// Stops users, switch and shop, unless they are another's. What is gone already is fine.
     pub(crate) async fn strike(self) {
+        if !self.ours {
+            return;
+        }
         if let Some(users) = self.users {
             let _ = world::users(users).stop().await;
             child::ended(users).await;

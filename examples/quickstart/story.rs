@@ -57,6 +57,9 @@ pub(crate) async fn tell(args: StoryArgs) -> Result<ExitCode, Trouble> {
         told = acts(&mut stage, &mut screen, &place, memory, scenario, policy, args.port) => told,
         () = interrupted() => Err(Trouble::interrupted()),
     };
+    if told.as_ref().is_err_and(Trouble::is_taken_over) {
+        stage.let_go();
+    }
     stage.strike().await;
     let worth_a_look = match &told {
         Ok(code) => *code != 0,
@@ -109,6 +112,7 @@ async fn acts(
         .start()
         .await
         .map_err(Trouble::asked)?;
+    stage.take_over();
     let mut telling = Telling {
         events: controller.events(),
         controller,
@@ -241,7 +245,7 @@ impl Telling<'_> {
             tokio::select! {
                 biased;
                 event = self.events.recv() => self.hear(event).await?,
-                settled = &mut settled => return settled.map_err(Trouble::broke),
+                settled = &mut settled => return settled.map_err(Trouble::of_controller),
                 _ = second.tick() => self.show_users(Some(release)).await,
                 () = &mut given_up => {
                     let why = format!("{} has not come to rest within {} s", release.name, PATIENCE.as_secs());
@@ -263,7 +267,9 @@ impl Telling<'_> {
             }
             // The stream may lag; the journal does not.
             Err(RecvError::Lagged(_)) => self.catch_up().await,
-            Err(RecvError::Closed) => Err(Trouble::broke(self.controller.stopped().await)),
+            Err(RecvError::Closed) => Err(Trouble::of_controller(
+                self.controller.stopped().await.into(),
+            )),
         }
     }
 

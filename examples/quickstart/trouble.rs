@@ -3,17 +3,21 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use rollback::{CommandError, Stopped};
+
 /// One clear error.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     code: u8,
     text: String,
+    taken_over: bool,
 }
 
 impl Trouble {
     /// What was asked for cannot be: arguments, policy, journal, port. Exit code 2.
     pub(crate) fn asked(text: impl fmt::Display) -> Self {
         Self {
+            taken_over: false,
             code: 2,
             text: text.to_string(),
         }
@@ -22,6 +26,7 @@ impl Trouble {
     /// Something broke. Exit code 1.
     pub(crate) fn broke(text: impl fmt::Display) -> Self {
         Self {
+            taken_over: false,
             code: 1,
             text: text.to_string(),
         }
@@ -30,17 +35,33 @@ impl Trouble {
     /// A person pressed Ctrl-C. Exit code 130.
     pub(crate) fn interrupted() -> Self {
         Self {
+            taken_over: false,
             code: 130,
             text: "interrupted; everything that was started is stopped".to_owned(),
+        }
+    }
+
+    /// The controller stopped, or does not answer.
+    pub(crate) fn of_controller(error: CommandError) -> Self {
+        let taken_over = matches!(error, CommandError::Stopped(Stopped::TakenOver(_)));
+        Self {
+            taken_over,
+            ..Self::broke(error)
         }
     }
 
     /// With another exit code of the library's table.
     pub(crate) fn with_code(code: u8, text: impl fmt::Display) -> Self {
         Self {
+            taken_over: false,
             code,
             text: text.to_string(),
         }
+    }
+
+    /// Whether another controller has the service now.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.taken_over
     }
 
     /// Whether the story never began, for what was asked.
