@@ -377,3 +377,31 @@ async fn commands_are_followed_or_refused_with_the_reason() {
     assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome}");
     assert_eq!(world.serving(), "v1 at 100 %");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_was_paused_sends_nothing_late_and_goes_on() {
+    for pause in [40, 900] {
+        for before in [0, 500, 1_500, 4_000, 8_000] {
+            let world = World::new();
+            let clock = world.clock;
+            let journal = MemoryJournal::with_clock(move || rollback::Clock::now(&clock));
+            let controller = world.builder(POLICY).journal(journal).start();
+            let controller = controller.await.unwrap();
+            let deployment = controller.deploy(release("bad")).await.unwrap();
+            sleep(Duration::from_millis(before)).await;
+            // Nothing runs meanwhile, as when a machine is suspended.
+            tokio::time::advance(Duration::from_secs(pause)).await;
+            let outcome = ended(&deployment).await;
+            assert!(
+                matches!(outcome, Outcome::RolledBack { .. }),
+                "{before} ms, {pause} s: {outcome}"
+            );
+            let mut changes: Vec<&str> = Vec::new();
+            let all = world.changes();
+            changes.extend(all.iter().map(Change::word));
+            changes.dedup_by(|a, b| a == b && *a != "weights");
+            assert_eq!(changes.len(), all.len(), "{before} ms, {pause} s: {all:?}");
+            assert_eq!(world.serving(), "v1 at 100 %");
+        }
+    }
+}
