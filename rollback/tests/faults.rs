@@ -51,7 +51,7 @@ async fn a_journal_that_cannot_be_written_stops_everything_and_heals() {
     let refused = controller.pause(Actor::new("alice"), "").await.unwrap_err();
     assert!(matches!(&refused, CommandError::Unjournaled { why } if why.contains("no space")));
     assert!(controller.status().await.is_err());
-    seconds(30).await;
+    seconds(150).await;
     assert_eq!(
         world.changes(),
         before,
