@@ -21,6 +21,7 @@ mod config;
 mod decide;
 mod fold;
 mod intake;
+mod moves;
 mod mutant;
 mod notices;
 mod plan;

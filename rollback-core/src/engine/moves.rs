@@ -1,0 +1,140 @@
+//! A deployment on its way: a step begins, a watch begins, the sending of a change moves, a hold
+//! ends.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    state::{Active, Doubt, PendingChange, RunningStep},
+    watch::Watch,
+};
+use crate::{
+    entry::{SentState, Step},
+    model::{ChangeId, HoldReason, Timestamp, Weight},
+    ports::WatchStart,
+};
+
+impl Active {
+    pub(super) fn enter(&mut self, at: Timestamp, number: u32, index: usize, deadline: Timestamp) {
+        self.number = number;
+        self.index = index;
+        self.step = Some(RunningStep {
+            number,
+            entered: at,
+            deadline,
+            attempts: 0,
+            retry_at: at,
+            refused: None,
+            good_since: None,
+        });
+        let watch = match self.steps.get(index) {
+            Some(Step::Weights { shares }) => {
+                self.rollback.is_none()
+                    && self.promoted_by.is_none()
+                    && self.watch.is_none()
+                    && shares
+                        .iter()
+                        .any(|share| share.release == self.candidate && share.weight > Weight::NONE)
+            }
+            Some(Step::Verify { .. }) => true,
+            _ => false,
+        };
+        if watch {
+            self.begin_watch(at);
+        }
+    }
+
+    pub(super) fn begin_watch(&mut self, at: Timestamp) {
+        let verifies = self.rollback.is_some();
+        let planned = if verifies {
+            self.policy.verify.within
+        } else {
+            self.policy.bake + self.policy.deadlines.shift.min(Duration::from_secs(60))
+        };
+        let stable = self.stable.as_ref().unwrap_or(&self.candidate);
+        let start = WatchStart::new(
+            at,
+            self.id.clone(),
+            stable.clone(),
+            self.candidate.clone(),
+            self.policy.poll,
+            planned,
+        )
+        .with_baseline(self.baseline.clone().unwrap_or_default());
+        let start = if verifies { start.verifying() } else { start };
+        self.watch = Some(Watch::begin(&self.rules, &start, verifies));
+    }
+
+    pub(super) fn move_change(
+        &mut self,
+        at: Timestamp,
+        id: &ChangeId,
+        to: &SentState,
+        settle: Duration,
+    ) {
+        let Some(pending) = self.change.take_if(|pending| pending.id == *id) else {
+            return;
+        };
+        match to {
+            SentState::Accepted | SentState::Found => {
+                let after = pending.change.applied_to(&self.expected);
+                let before = std::mem::replace(&mut self.expected, after);
+                self.before = Some((before, at.after(settle)));
+                self.look_after = just_after(at);
+            }
+            SentState::InDoubt { settles, until, .. } => {
+                self.look_after = just_after(at);
+                self.change = Some(PendingChange {
+                    doubt: Some(Doubt {
+                        since: just_after(at),
+                        settles: *settles,
+                        until: *until,
+                    }),
+                    ..pending
+                });
+            }
+            SentState::NotTaken { retry_at, .. } => {
+                self.look_after = just_after(at);
+                if let Some(step) = &mut self.step {
+                    step.retry_at = *retry_at;
+                }
+            }
+            SentState::Refused { why } => {
+                if let Some(step) = &mut self.step {
+                    step.refused = Some(Arc::clone(why));
+                }
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, at: Timestamp, by_person: bool) {
+        let Some(hold) = self.hold.take() else { return };
+        if !by_person {
+            // What could not be seen, or was sick, was not watched: the step's whole time begins anew.
+            if !matches!(
+                hold.reason,
+                HoldReason::Contested { .. } | HoldReason::InDoubt { .. }
+            ) {
+                self.step = None;
+            }
+            return;
+        }
+        if let HoldReason::TriggerFailed { trigger, .. }
+        | HoldReason::ExternalCause { trigger, .. } = &hold.reason
+        {
+            self.acknowledged.insert(Arc::clone(&trigger.name));
+        }
+        self.look_after = at;
+        // The step begins anew, with its whole time.
+        self.step = None;
+        self.permit = None;
+        if let Some(rollback) = &mut self.rollback {
+            rollback.tried.clear();
+            rollback.failed = None;
+        }
+    }
+}
+
+/// A look that was asked for in the very millisecond of a change may be older than the change.
+fn just_after(at: Timestamp) -> Timestamp {
+    at.after(Duration::from_millis(1))
+}
