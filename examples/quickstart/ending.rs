@@ -151,7 +151,10 @@ fn in_words(figures: &Figures) -> String {
     };
     let noticed = figures.decided_by.as_ref().zip(figures.noticed_after_ms);
     let Some((by, noticed)) = noticed else {
-        return format!("Nothing called for a rollback. {failed}");
+        return match figures.outcome {
+            "held" => format!("It waits for a person; the controller keeps watching. {failed}"),
+            _ => format!("Nothing called for a rollback. {failed}"),
+        };
     };
     let noticed = time(noticed);
     let noticed = if figures.users_saw_it_first {
@@ -272,6 +275,12 @@ mod tests {
              decide. The last request that failed did so 510 ms later. Version 1 was verified after 7.3 s. 98 of \
              4000 requests failed: 98 of v2."
         );
+        let held = Figures {
+            outcome: "held",
+            decided_by: None,
+            ..figures()
+        };
+        assert!(in_words(&held).starts_with("It waits for a person"));
         let unseen = Figures {
             users_saw_it_first: false,
             failed: 0,
