@@ -107,6 +107,15 @@ impl ControllerBuilder {
         self
     }
 
+    /// Journal and release store in one value. For several controllers on one store give its
+    /// `Arc` to [`journal`](Self::journal) and to [`releases`](Self::releases).
+    pub fn store<S: Journal + ReleaseStore>(mut self, store: S) -> Self {
+        let store = Arc::new(store);
+        self.journal = Some(Arc::<S>::clone(&store));
+        self.releases = Some(store);
+        self
+    }
+
     /// Where definitions of releases are kept, if not with the journal. A journal that has no place
     /// for them and no `.releases(..)` means in memory: enough for a platform that keeps definitions
     /// itself, else a release cannot be started again after the controller was.

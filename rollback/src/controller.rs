@@ -15,12 +15,13 @@ use tokio::{
 use crate::{
     book::opened,
     builder::ControllerBuilder,
-    drive::{Letter, Waiter},
+    drive::Letter,
     error::{CommandError, DeployError, ExplainError, Stopped},
     event::Event,
     explain::{Account, Teller},
     setup::Setup,
     shared::Shared,
+    waiters::Waiter,
 };
 
 type Mailbox = mpsc::UnboundedSender<Box<Letter>>;

@@ -8,7 +8,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use rollback_core::{
     engine::{Engine, Status},
     entry::{Command, Effect, Entry, Fact, Input, Keep},
-    model::{Actor, DeploymentId, Outcome, Settled, Timestamp},
+    model::{Actor, DeploymentId, Outcome, Timestamp},
     ports::{Batch, JournalError, Lease},
 };
 use tokio::{
@@ -27,6 +27,7 @@ use crate::{
     recover::{Down, Trouble},
     setup::Setup,
     shared::Shared,
+    waiters::Waiter,
     wording::Names,
 };
 
@@ -54,15 +55,6 @@ pub(crate) enum Letter {
     },
     Settled(Waiter),
     ShutDown,
-}
-
-/// Somebody who waits for a deployment.
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    pub(crate) deployment: DeploymentId,
-    /// A hold is not enough.
-    pub(crate) ended_only: bool,
-    pub(crate) reply: oneshot::Sender<Result<Settled, CommandError>>,
 }
 
 /// What came of something that ran beside the loop.
@@ -93,7 +85,7 @@ pub(crate) struct Drive {
     pub(crate) sending: usize,
     pub(crate) state: State,
     pub(crate) book: Book,
-    waiters: Vec<Waiter>,
+    pub(crate) waiters: Vec<Waiter>,
     pub(crate) renew_at: Timestamp,
     woke: Timestamp,
     hint: Option<Hint>,
@@ -387,51 +379,6 @@ impl Drive {
             self.shared.events.tell(&event);
             if let Some(fleet) = &self.setup.fleet {
                 fleet.tell(&event);
-            }
-        }
-    }
-
-    fn settle(&mut self, facts: &[Fact]) {
-        let mut rests = false;
-        for fact in facts {
-            match fact {
-                Fact::Ended { deployment, .. } => {
-                    rests = true;
-                    if let Some(fleet) = &self.setup.fleet {
-                        fleet.ended(&self.setup.service, deployment);
-                    }
-                }
-                Fact::Held { .. } => rests = true,
-                _ => {}
-            }
-        }
-        if rests {
-            self.answer_waiters();
-        }
-    }
-
-    /// Answers whoever waits for a deployment that came to rest.
-    pub(crate) fn answer_waiters(&mut self) {
-        let State::Up(engine) = &self.state else {
-            return;
-        };
-        let open = self.book.open.as_ref();
-        let waiting = std::mem::take(&mut self.waiters);
-        for waiter in waiting {
-            let is_open = open == Some(&waiter.deployment);
-            let answer = match engine.outcome(&waiter.deployment) {
-                Some(outcome) => Some(Ok(Settled::Ended(outcome.clone()))),
-                None if !is_open => Some(Err(CommandError::NoSuchDeployment {
-                    deployment: waiter.deployment.to_string(),
-                })),
-                None if waiter.ended_only => None,
-                None => engine.hold().map(|hold| Ok(Settled::Held(hold.clone()))),
-            };
-            match answer {
-                // Whoever waits may be gone.
-                Some(answer) => drop(waiter.reply.send(answer)),
-                None if !waiter.reply.is_closed() => self.waiters.push(waiter),
-                None => {}
             }
         }
     }

@@ -55,6 +55,7 @@
 //! | `builder`, `given` | putting a controller together |
 //! | `controller` | the handles |
 //! | `drive` | the loop: handle, append, perform, feed back, sleep |
+//! | `waiters` | those who wait for a deployment |
 //! | `recover` | taking a journal over; coming back after a failure |
 //! | `perform` | effects, each once and within its time |
 //! | `book` | what the driver itself remembers of the facts |
@@ -87,6 +88,7 @@ mod recover;
 mod release;
 mod setup;
 mod shared;
+mod waiters;
 mod with_traffic;
 mod wording;
 
