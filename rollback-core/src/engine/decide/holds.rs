@@ -136,9 +136,11 @@ impl Engine {
         }
         let watch = active.watch.as_ref().filter(|watch| !watch.verifies)?;
         watch
-            .blind()
+            .rules
+            .iter()
+            .filter(|rule| rule.required && matches!(rule.verdict, Verdict::Unknown(_)))
             .filter(|rule| !active.acknowledged.contains(&rule.id.name))
-            .filter(|rule| at >= rule.since.after(active.policy.blindness.budget))
+            .find(|rule| at >= rule.since.after(active.policy.blindness.budget))
     }
 
     /// Whether the newest look at the platform is fresh: nothing is concluded from an old one.

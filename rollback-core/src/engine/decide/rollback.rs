@@ -179,10 +179,14 @@ impl Engine {
             });
         }
         let watch = active.watch.as_ref()?;
-        watch
-            .rules
-            .iter()
-            .find(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
+        let failing = || {
+            let rules = watch.rules.iter();
+            rules.filter(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
+        };
+        // A rule that blames somebody else does not hide one that blames the candidate.
+        failing()
+            .find(|rule| rule.also_elsewhere(at).is_none())
+            .or_else(|| failing().next())
             .or_else(|| {
                 // Only where the policy says so in words.
                 (active.policy.blindness.then == OnNoData::RollBack
