@@ -176,6 +176,7 @@ impl Open {
                     .filter(|(s, b, t)| s == since && b <= bad && t < total)
                     .map(|(_, b, t)| ratio(bad - b, total - t))
                     .collect();
+                let first = before.is_empty();
                 before.push((*since, *bad, *total));
                 if before.len() > 12 {
                     before.remove(0);
@@ -186,6 +187,10 @@ impl Open {
                         steps.iter().copied().fold(whole, f64::min),
                         steps.iter().copied().fold(whole, f64::max),
                     ),
+                    // A first look at a total that began before the deployment says nothing of now.
+                    _ if first && self.stage != Stage::Preflight && *since < self.opened_at => {
+                        return;
+                    }
                     _ if *total > 0 => (whole, whole, whole),
                     _ => return,
                 }

@@ -3,7 +3,7 @@
 
 use rollback_core::{
     entry::Fact,
-    model::{Action, Arm, Cause, Explanation, HoldReason, Outcome, Verdict},
+    model::{Action, Arm, Cause, Explanation, HoldReason, Outcome, Verdict, Weight},
 };
 
 use super::{DEPLOYMENT_FAILED, Sightline, What, at, hold, open_of};
@@ -86,23 +86,27 @@ pub(super) fn attribution(sight: &Sightline<'_>) -> Result<(), String> {
     };
     let now = at(sight);
     let not_as_far = |value: f64| value - ERROR_LIMIT < 0.9 * (trial.value - ERROR_LIMIT).max(1e-9);
-    if let Some(before) = open.before.get(&errors) {
-        hold!(
-            not_as_far(*before),
-            "{trigger} blames the candidate for {}, and before the deployment it was {before}",
-            trial.value
-        );
-    }
-    let stable = (errors, Some(Arm::Stable));
-    if let Some(stable) = open.sights.get(&stable)
-        && stable.to.after(open.policy.poll * 2) >= now
-    {
-        hold!(
+    let carries_traffic = sight.known.seen.as_ref().is_some_and(|(_, seen)| {
+        let weight = open.stable.as_ref().map(|stable| seen.weight(stable));
+        weight.is_some_and(|weight| weight > Weight::NONE)
+    });
+    let stable = open
+        .sights
+        .get(&(errors.clone(), Some(Arm::Stable)))
+        .filter(|stable| carries_traffic && stable.to.after(open.policy.poll * 2) >= now);
+    match (stable, open.before.get(&errors)) {
+        (Some(stable), _) => hold!(
             not_as_far(stable.value),
             "{trigger} blames the candidate for {}, and the stable release has {}",
             trial.value,
             stable.value
-        );
+        ),
+        (None, Some(before)) => hold!(
+            not_as_far(*before),
+            "{trigger} blames the candidate for {}, and before the deployment it was {before}",
+            trial.value
+        ),
+        (None, None) => {}
     }
     Ok(())
 }
