@@ -1,6 +1,7 @@
 //! The handle that controllers share.
 
 use std::{
+    collections::VecDeque,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
@@ -29,7 +30,9 @@ use super::{
 /// Decoding takes longer than reading, so a long answer is decoded on two threads.
 const READERS: usize = 2;
 /// So many entries are read and decoded in one go.
-const SEGMENT: u64 = 4096;
+const SEGMENT: u64 = 1024;
+
+type Segment = oneshot::Receiver<Result<Entries, JournalError>>;
 
 /// A [`Journal`] and [`ReleaseStore`] in one SQLite file; clones share it. Many services of one
 /// process share one; several processes may open the same file.
@@ -191,20 +194,29 @@ impl SqliteJournal {
         }
     }
 
-    fn entries(
+    /// Asks for a stretch in segments, each with its length.
+    fn segments(
         &self,
         service: &ServiceId,
         no: i64,
         after: Seq,
-        limit: u64,
-    ) -> Result<oneshot::Receiver<Result<Entries, JournalError>>, JournalError> {
-        self.question(|answer| Question::Entries {
-            service: service.clone(),
-            no,
-            after,
-            limit,
-            answer,
-        })
+        end: Seq,
+    ) -> Result<VecDeque<(u64, Segment)>, JournalError> {
+        let mut segments = VecDeque::new();
+        let mut from = after.get();
+        while from < end.get() {
+            let limit = SEGMENT.min(end.get() - from);
+            let segment = self.question(|answer| Question::Entries {
+                service: service.clone(),
+                no,
+                after: Seq::new(from),
+                limit,
+                answer,
+            })?;
+            segments.push_back((limit, segment));
+            from += limit;
+        }
+        Ok(segments)
     }
 
     /// Where the service is, with all that was answered committed if it can be.
@@ -299,20 +311,26 @@ impl Journal for SqliteJournal {
         let limit = limit as u64;
         let mut entries = Vec::new();
         if let Some(no) = no {
-            let first = self.entries(service, no, after, limit.min(SEGMENT))?;
-            let first = first.await.unwrap_or_else(|_| Err(self.stopped()))?;
-            entries = first.entries;
-            let end = first.last.get().min(after.get().saturating_add(limit));
-            let mut segments = Vec::new();
-            let mut from = after.get().saturating_add(SEGMENT);
-            while from < end {
-                let length = SEGMENT.min(end - from);
-                segments.push(self.entries(service, no, Seq::new(from), length)?);
-                from += length;
-            }
-            for segment in segments {
+            // Each reader takes a segment; where the journal ends is known after the first one.
+            let ahead = Seq::new(
+                after
+                    .get()
+                    .saturating_add(limit.min(SEGMENT * READERS as u64)),
+            );
+            let mut segments = self.segments(service, no, after, ahead)?;
+            let mut asked = ahead;
+            while let Some((length, segment)) = segments.pop_front() {
                 let segment = segment.await.unwrap_or_else(|_| Err(self.stopped()))?;
+                let short = (segment.entries.len() as u64) < length;
                 entries.extend(segment.entries);
+                if short {
+                    break;
+                }
+                let end = after.get().saturating_add(limit).min(segment.last.get());
+                if asked.get() < end {
+                    segments.extend(self.segments(service, no, asked, Seq::new(end))?);
+                    asked = Seq::new(end);
+                }
             }
         }
         for (seq, body) in held {

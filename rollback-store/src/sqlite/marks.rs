@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
-    io::{Seek, SeekFrom, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -123,10 +123,19 @@ impl Marks {
         let Some(file) = &mut self.file else { return };
         let at = record.no.unsigned_abs().saturating_mul(SLOT);
         // A mark that could not be set is behind, which does no harm.
-        let _ = file
-            .seek(SeekFrom::Start(at))
-            .and_then(|_| file.write_all(&slot(record.no, self.id, mark)));
+        let _ = write_at(file, &slot(record.no, self.id, mark), at);
     }
+}
+
+#[cfg(unix)]
+fn write_at(file: &mut File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn write_at(file: &mut File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+    std::io::Seek::seek(file, std::io::SeekFrom::Start(at))?;
+    file.write_all(bytes)
 }
 
 /// What the marks say is missing from the journal.

@@ -93,6 +93,14 @@ impl Record {
             .map(drop)
     }
 
+    /// Writes where the journal of the service ends now; nothing else of the record has changed.
+    pub(super) fn write_last(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached("UPDATE service SET last = ?2, crc = ?3 WHERE no = ?1")?
+            .execute((self.no, signed(self.last.get()), self.seal()))
+            .map(drop)
+    }
+
     /// The record of a row whose columns are [`RECORD`]; none if its checksum does not fit.
     pub(super) fn from_row(row: &Row<'_>) -> Option<Self> {
         let name: String = row.get(1).ok()?;

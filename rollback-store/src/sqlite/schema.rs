@@ -38,6 +38,10 @@ const MIGRATIONS: [&str; 1] = ["
 /// The version of the file's form.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
+/// The log is worked into the file after so many pages: entries of many services touch many
+/// pages, and the same ones again and again.
+const CHECKPOINT: u32 = 8_192;
+
 /// How long a lock of another process is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -225,6 +229,7 @@ fn tune(path: &Path, connection: &Connection) -> Result<(), JournalError> {
             connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "cache_size", -16_384)?;

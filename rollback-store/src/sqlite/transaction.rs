@@ -52,7 +52,7 @@ impl Writer {
     pub(super) fn commit(&mut self) -> Result<(), Failure> {
         for service in &self.touched {
             if let Some(record) = self.registry.get_mut(service) {
-                record.write(&self.connection)?;
+                record.write_last(&self.connection)?;
             }
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
