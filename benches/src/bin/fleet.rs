@@ -45,7 +45,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
             .policy(policy.clone())
             .deployer(Arc::clone(&platform))
             .metrics(Arc::clone(&source))
-            .store::<SqliteJournal>(Arc::clone(&journal))
+            .journal(Arc::clone(&journal))
             .owner("bench")
             .fleet(&fleet);
         tasks.spawn(builder.start());

@@ -19,8 +19,8 @@ use rollback_benches::{
 };
 use rollback_core::{
     engine::Engine,
-    entry::{Entry, Fact, Keep, SentState},
-    model::{Change, Placement, Release, ReleaseId, ServiceId},
+    entry::{Entry, Fact, Input, SentState},
+    model::{Change, Placement, Release, ReleaseId, Seq, ServiceId},
     ports::{Batch, Durability, Journal},
 };
 use rollback_store::SqliteJournal;
@@ -48,15 +48,23 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// The entries of a long watch; those that an engine would journal.
+/// The entries of a long watch of one metric, as an engine would journal them; without the looks
+/// at the platform, so that each has one reading.
 fn entries(service: &str, count: u64) -> Outcome<Vec<Entry>> {
-    let mut stage = Stage::new(service, &policy(1, "10s", "366d")?)?;
+    let policy = serde_json::from_value(serde_json::json!({
+        "poll": "10s", "bake": "366d", "check": "0s",
+        "metrics": { "errors": { "unit": "ratio", "per": "service", "bad": "b", "total": "t" } },
+        "triggers": [{ "name": "errors", "when": "errors > 50%" }],
+    }))?;
+    let mut stage = Stage::new(service, &policy)?;
     let mut entries = Vec::new();
     while (entries.len() as u64) < count {
         let (at, input) = stage.happens();
-        let entry = stage.engine.handle(at, input);
+        let mut entry = stage.engine.handle(at, input);
         stage.answer();
-        if entry.keep() != Keep::No {
+        // What is decided is kept, and of the rest what was read.
+        if !entry.facts.is_empty() || matches!(entry.input, Input::Readings { .. }) {
+            entry.seq = Seq::new(entries.len() as u64 + 1);
             entries.push(entry);
         }
     }
@@ -183,7 +191,7 @@ async fn start_all(
             .policy(policy.clone())
             .deployer(Arc::clone(platform))
             .metrics(Arc::clone(&source))
-            .store::<SqliteJournal>(Arc::clone(&journal))
+            .journal(Arc::clone(&journal))
             .owner("bench")
             .fleet(fleet);
         tasks.spawn(builder.start());
@@ -254,7 +262,7 @@ async fn killed(path: &Path, figures: &mut Figures) -> Outcome<()> {
                         ..
                     }) = event.fact
                     {
-                        first.get_or_insert(start.elapsed());
+                        first.get_or_insert_with(|| start.elapsed());
                         last = start.elapsed();
                         count += 1;
                     }
