@@ -106,6 +106,7 @@ impl Engine {
             expected,
             before,
             look_after: at,
+            resumed_at: at,
             check_after: at,
             steps: Vec::new(),
             index: 0,

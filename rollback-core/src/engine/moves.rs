@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     state::{Active, Doubt, PendingChange, RunningStep},
-    watch::Watch,
+    watch::{Watch, Watched},
 };
 use crate::{
     entry::{SentState, Step},
@@ -106,6 +106,13 @@ impl Active {
         }
     }
 
+    /// When a rule that cannot see has used up its time budget.
+    pub(super) fn blind_until(&self, rule: &Watched) -> Timestamp {
+        rule.since
+            .max(self.resumed_at)
+            .after(self.policy.blindness.budget)
+    }
+
     pub(super) fn release(&mut self, at: Timestamp, by_person: bool) {
         let Some(hold) = self.hold.take() else { return };
         if !by_person {
@@ -124,6 +131,7 @@ impl Active {
             self.acknowledged.insert(Arc::clone(&trigger.name));
         }
         self.look_after = at;
+        self.resumed_at = at;
         // The step begins anew, with its whole time.
         self.step = None;
         self.permit = None;

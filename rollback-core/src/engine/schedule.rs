@@ -364,7 +364,7 @@ impl Engine {
                     WakeReason::Rule,
                 );
                 if let Some(blind) = watch.blind() {
-                    let until = blind.since.after(active.policy.blindness.budget);
+                    let until = active.blind_until(blind);
                     at(self.after_now(until), WakeReason::Blindness);
                 }
             }

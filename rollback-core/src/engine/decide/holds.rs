@@ -140,7 +140,7 @@ impl Engine {
             .iter()
             .filter(|rule| rule.required && matches!(rule.verdict, Verdict::Unknown(_)))
             .filter(|rule| !active.acknowledged.contains(&rule.id.name))
-            .find(|rule| at >= rule.since.after(active.policy.blindness.budget))
+            .find(|rule| at >= active.blind_until(rule))
     }
 
     /// Whether the newest look at the platform is fresh: nothing is concluded from an old one.
