@@ -94,9 +94,9 @@ impl Deployer for Filed {
     }
 }
 
-/// The candidate answers half of its requests badly.
+/// The candidate answers half of the requests that it gets badly.
 #[derive(Debug)]
-struct Errors;
+struct Errors(Filed);
 
 #[async_trait]
 impl MetricSource for Errors {
@@ -105,8 +105,12 @@ impl MetricSource for Errors {
     }
 
     async fn read(&self, requests: &[ReadRequest]) -> Vec<Result<Reading, ReadError>> {
+        let wanted = self.0.read().wanted;
         let answer = |request: &ReadRequest| {
             let release = request.subject.release.as_ref();
+            if release.is_some_and(|release| wanted.weight(release) == Weight::NONE) {
+                return Err(ReadError::NoData);
+            }
             let bad = release.is_some_and(|release| release.as_str() == "v2");
             let counts = Sample::Counts {
                 bad: if bad { 50 } else { 0 },
@@ -123,7 +127,7 @@ async fn life(folder: &Path) {
     let controller = Controller::builder("checkout")
         .policy(serde_json::from_str::<Policy>(POLICY).unwrap())
         .deployer(Filed(folder.join("platform.json")))
-        .metrics(Errors)
+        .metrics(Errors(Filed(folder.join("platform.json"))))
         .journal(SqliteJournal::open(folder.join("journal.db")).unwrap())
         .owner("killed")
         .start()
