@@ -7,7 +7,7 @@ use rollback_core::{
     model::{DeploymentId, PolicyDigest, Timestamp},
 };
 
-use crate::{event::deployment_of, metrics::Tracker, wording::Names};
+use crate::{metrics::Tracker, wording::Names};
 
 /// Folded from the facts, as the engine's state is.
 #[derive(Debug)]
@@ -72,5 +72,5 @@ pub(crate) fn opened(facts: &[Fact]) -> Option<&DeploymentId> {
     facts
         .iter()
         .find(|fact| matches!(fact, Fact::DeploymentOpened { .. }))
-        .and_then(deployment_of)
+        .and_then(Fact::deployment)
 }

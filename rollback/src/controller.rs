@@ -209,7 +209,7 @@ impl Controller {
         let facts = self
             .command(actor, reason, Command::RollBack { to })
             .await?;
-        let id = opened(&facts).or_else(|| facts.iter().find_map(crate::event::deployment_of));
+        let id = opened(&facts).or_else(|| facts.iter().find_map(Fact::deployment));
         match id {
             Some(id) => Ok(self.attach(id.clone())),
             // The engine answers it with an opening, a decision or a refusal.

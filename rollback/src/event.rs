@@ -76,35 +76,13 @@ impl Event {
                 index,
                 at: entry.at,
                 event: Arc::from(word),
-                deployment: deployment_of(fact).or(open).cloned(),
+                deployment: fact.deployment().or(open).cloned(),
                 text: names.sentence(fact),
                 data,
                 fact: Some(fact.clone()),
             });
         }
         events
-    }
-}
-
-/// The deployment that a fact names.
-pub(crate) fn deployment_of(fact: &Fact) -> Option<&DeploymentId> {
-    match fact {
-        Fact::DeploymentOpened { deployment, .. }
-        | Fact::PlanMade { deployment, .. }
-        | Fact::StepEntered { deployment, .. }
-        | Fact::StepDone { deployment, .. }
-        | Fact::VerdictChanged { deployment, .. }
-        | Fact::Held { deployment, .. }
-        | Fact::Released { deployment, .. }
-        | Fact::PermitAnswered { deployment, .. }
-        | Fact::Promoted { deployment, .. }
-        | Fact::PolicySwitched { deployment, .. }
-        | Fact::RollbackDecided { deployment, .. }
-        | Fact::RollbackAttemptFailed { deployment, .. }
-        | Fact::Ended { deployment, .. } => Some(deployment),
-        Fact::ChangeIntended { id, .. } | Fact::ChangeMoved { id, .. } => Some(&id.deployment),
-        Fact::PermitRequested { request, .. } => Some(&request.deployment),
-        _ => None,
     }
 }
 

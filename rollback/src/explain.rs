@@ -11,7 +11,7 @@ use rollback_core::{
 };
 use serde::Serialize;
 
-use crate::{event::deployment_of, wording::Names};
+use crate::wording::Names;
 
 /// The account of one deployment. Print it for people, serialise it for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -101,7 +101,7 @@ impl Teller {
     pub(crate) fn hear(&mut self, entry: &Entry, deployment: &DeploymentId) {
         for fact in &entry.facts {
             self.names.learn(fact);
-            let about = deployment_of(fact);
+            let about = fact.deployment();
             if let Fact::DeploymentOpened { candidate, .. } = fact
                 && about == Some(deployment)
             {

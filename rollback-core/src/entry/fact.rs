@@ -212,6 +212,33 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// The deployment that it is about.
+    #[must_use]
+    pub const fn deployment(&self) -> Option<&DeploymentId> {
+        match self {
+            Self::DeploymentOpened { deployment, .. }
+            | Self::PlanMade { deployment, .. }
+            | Self::StepEntered { deployment, .. }
+            | Self::StepDone { deployment, .. }
+            | Self::VerdictChanged { deployment, .. }
+            | Self::Held { deployment, .. }
+            | Self::Released { deployment, .. }
+            | Self::PermitAnswered { deployment, .. }
+            | Self::Promoted { deployment, .. }
+            | Self::PolicySwitched { deployment, .. }
+            | Self::RollbackDecided { deployment, .. }
+            | Self::RollbackAttemptFailed { deployment, .. }
+            | Self::Ended { deployment, .. } => Some(deployment),
+            Self::ChangeIntended { id, .. } | Self::ChangeMoved { id, .. } => Some(&id.deployment),
+            Self::PermitRequested { request, .. } => Some(&request.deployment),
+            Self::PolicyAdopted { .. }
+            | Self::LedgerChanged { .. }
+            | Self::Refused { .. }
+            | Self::Ignored { .. }
+            | Self::NoticeGivenUp { .. } => None,
+        }
+    }
+
     /// Whether it must be on disk before anything follows from it: intents, outcomes, and what a
     /// person or another deployment could contradict.
     #[must_use]
