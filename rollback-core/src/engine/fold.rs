@@ -27,6 +27,8 @@ impl Engine {
                 }
                 if let Some(active) = &mut self.state.active {
                     active.look_after = at;
+                    // While no controller read, nobody was blind.
+                    active.resumed_at = at;
                     // While no controller looked, nobody can say how long a step took.
                     if let (Some(step), Some(seen)) = (&mut active.step, &self.state.seen) {
                         let unseen = at.since(seen.asked_at.max(step.entered));

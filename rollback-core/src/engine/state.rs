@@ -103,7 +103,8 @@ pub(super) struct Active {
     pub(super) before: Option<(Wanted, Timestamp)>,
     /// Nothing is intended before a look that was asked for at this time or later.
     pub(super) look_after: Timestamp,
-    /// When a person last resumed: time budgets begin anew there.
+    /// When a person last resumed, or a controller took over: the time budget for blindness begins
+    /// anew there.
     pub(super) resumed_at: Timestamp,
     /// The candidate is not checked again before.
     pub(super) check_after: Timestamp,

@@ -115,6 +115,10 @@ impl World {
             }),
             ["wait", time] => self.wait(parse_duration(time)?),
             ["crash"] => self.crash(),
+            ["nobody", "for", time] => {
+                self.now = self.now.after(parse_duration(time)?);
+                self.crash();
+            }
             ["metric", metric, "is", value] => self.set(metric, None, value),
             ["metric", metric, "of", arm, "is", value] => {
                 let arm = match *arm {

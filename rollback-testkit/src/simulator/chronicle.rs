@@ -108,6 +108,11 @@ impl Chronicle {
     pub(super) fn take_input(&mut self, entry: &Entry) {
         self.last = Some((entry.seq, entry.epoch, entry.at));
         match &entry.input {
+            Input::Started { .. } => {
+                if let Some(open) = &mut self.open {
+                    open.reads_since = entry.at;
+                }
+            }
             Input::PolicyOffered { digest, policy } => {
                 self.policies.insert(digest.clone(), Arc::clone(policy));
             }

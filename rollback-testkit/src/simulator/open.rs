@@ -22,6 +22,8 @@ pub(super) struct Open {
     pub(super) candidate: ReleaseId,
     pub(super) policy: Arc<Policy>,
     pub(super) opened_at: Timestamp,
+    /// Since when a controller reads for this deployment without a break: blindness counts from here.
+    pub(super) reads_since: Timestamp,
     pub(super) stage: Stage,
     pub(super) stable: Option<ReleaseId>,
     pub(super) steps: Vec<Step>,
@@ -91,6 +93,7 @@ impl Open {
             candidate,
             policy,
             opened_at,
+            reads_since: opened_at,
             stage: Stage::Preflight,
             stable: None,
             steps: Vec::new(),

@@ -222,7 +222,8 @@ pub(super) fn blindness(sight: &Sightline<'_>) -> Result<(), String> {
                     None => since,
                     Some((Verdict::Unknown(_), since)) => *since,
                     Some(_) => continue,
-                };
+                }
+                .max(open.reads_since);
                 hold!(
                     open.acknowledged.contains(&rule.name)
                         || now < blind_since.after(open.policy.blindness.budget),
