@@ -14,16 +14,19 @@
 //! | [`triggers`] | the rules that a policy names, as evidence of one watch |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
 //! | [`policy`] | what is watched, what must not be true, what follows |
+//! | [`inspect`] | what a policy file promises and leaves open, for people |
 //! | [`ledger`] | the standing of each release |
 //! | [`engine`] | from what happened to what follows |
 
 pub mod condition;
 pub mod engine;
 pub mod entry;
+pub mod inspect;
 pub mod ledger;
 pub mod memory;
 pub mod model;
 pub mod policy;
 pub mod ports;
+mod snippet;
 pub mod statistics;
 pub mod triggers;

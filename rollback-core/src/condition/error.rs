@@ -1,5 +1,7 @@
 //! What is wrong with a condition, where in its text, and how to mend it.
 
+use crate::snippet::carets;
+
 /// A stretch of a condition's text, in bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Span {
@@ -144,9 +146,6 @@ impl Problem {
     }
 }
 
-/// How many characters of a line are shown around the mistake.
-const SHOWN: usize = 100;
-
 fn snippet(source: &str, span: Span) -> String {
     let before = source.get(..span.start).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -158,26 +157,12 @@ fn snippet(source: &str, span: Span) -> String {
         .unwrap_or_default();
     let column = before.get(line_start..).unwrap_or_default().chars().count();
     let width = source
-        .get(span.start..span.end.min(line_start + line.len()))
+        .get(span.start..span.end)
         .unwrap_or_default()
         .chars()
-        .count()
-        .max(1);
-    let skipped = column.saturating_sub(SHOWN / 2);
-    let shown: String = line
-        .chars()
-        .skip(skipped)
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let column = column - skipped;
-    let width = width.min(SHOWN - column.min(SHOWN - 1));
-    format!(
-        "  | {}\n  | {}{}",
-        shown.trim_end(),
-        " ".repeat(column),
-        "^".repeat(width)
-    )
+        .count();
+    let (shown, carets) = carets(line, column, width);
+    format!("  | {shown}\n  | {carets}")
 }
 
 /// The known word that is most like `word`, if one is like it at all.
@@ -228,11 +213,6 @@ mod tests {
         ] {
             assert_eq!(snippet(source, span), shown);
         }
-        let long = format!("{}x > y{}", " ".repeat(300), " ".repeat(300));
-        assert_eq!(
-            snippet(&long, Span::new(300, 301)).lines().last(),
-            Some(format!("  | {}^", " ".repeat(50)).as_str())
-        );
     }
 
     #[test]

@@ -312,28 +312,30 @@ mod tests {
 
     #[test]
     fn symbols_and_spans() {
-        use Symbol::*;
-        assert_eq!(
-            kinds("( ) ! && || == != < <= > >= + - * /"),
-            [
-                Open,
-                Close,
-                Not,
-                And,
-                Or,
-                Equal,
-                NotEqual,
-                Less,
-                LessOrEqual,
-                Greater,
-                GreaterOrEqual,
-                Plus,
-                Minus,
-                Star,
-                Slash
-            ]
-            .map(TokenKind::Symbol)
-        );
+        use Symbol as S;
+        let marks = [
+            ("(", S::Open),
+            (")", S::Close),
+            ("!", S::Not),
+            ("&&", S::And),
+            ("||", S::Or),
+        ];
+        let compared = [
+            ("==", S::Equal),
+            ("!=", S::NotEqual),
+            ("<", S::Less),
+            (">", S::Greater),
+        ];
+        let others = [
+            ("<=", S::LessOrEqual),
+            (">=", S::GreaterOrEqual),
+            ("+", S::Plus),
+            ("-", S::Minus),
+        ];
+        let rest = [("*", S::Star), ("/", S::Slash)];
+        for (text, symbol) in [&marks[..], &compared, &others, &rest].concat() {
+            assert_eq!(kinds(text), [TokenKind::Symbol(symbol)]);
+        }
         let spans: Vec<_> = tokens(" p95>=2s ")
             .unwrap()
             .iter()

@@ -37,6 +37,7 @@ pub use config::EngineConfig;
 pub use mutant::Mutant;
 #[cfg(not(feature = "__mutants"))]
 use mutant::Mutant;
+pub(crate) use plan::foreseen;
 pub use replay::{Difference, replay};
 pub use schedule::{NextWake, WakeReason};
 pub use status::{ActiveStatus, Status, TriggerStatus};

@@ -6,6 +6,13 @@ use crate::{
     policy::{Policy, Strategy},
 };
 
+/// The steps of a deployment where one release serves everybody and another one follows it: what a
+/// policy asks for, before anything is known.
+pub(crate) fn foreseen(policy: &Policy, stable: &ReleaseId, candidate: &ReleaseId) -> Vec<Step> {
+    let wanted = Wanted::only(stable.clone());
+    rollout(policy, &wanted, Some(stable), candidate)
+}
+
 /// The steps that bring the candidate into production.
 pub(super) fn rollout(
     policy: &Policy,

@@ -59,21 +59,11 @@ pub(super) fn threshold_bound(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::tests::{HIGH, SLOW, two_metrics as policy},
+        *,
+    };
 
-    fn policy(rest: &str, triggers: &str) -> Policy {
-        Policy::from_json(&format!(
-            r#"{{"bake": "10m", {rest}
-            "metrics": {{
-                "errors": {{"unit": "ratio", "per": "instance", "bad": "b", "total": "t", "warmup": "20s"}},
-                "p95": {{"unit": "ms", "query": "p95"}}}},
-            "triggers": [{triggers}]}}"#
-        ))
-        .unwrap()
-    }
-
-    const HIGH: &str = r#"{"name": "high", "when": "errors > 5%", "for": "25s"}"#;
-    const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
     #[test]
     fn detection_is_bounded_by_the_slowest_threshold_that_rolls_back() {
         for (triggers, seconds) in [

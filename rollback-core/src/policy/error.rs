@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
+
 use super::place::{Place, Step};
 
 /// Why a policy was refused: the place, what is wrong, and the fix.
@@ -24,7 +26,7 @@ struct Details {
 }
 
 impl PolicyError {
-    pub(super) fn new(problem: Problem, place: Option<Place>, text: Option<&str>) -> Self {
+    pub(crate) fn new(problem: Problem, place: Option<Place>, text: Option<&str>) -> Self {
         let snippet = place.and_then(|place| Some(place.snippet(text?)));
         Self(Box::new(Details {
             problem,
@@ -70,6 +72,69 @@ impl PolicyError {
     }
 }
 
+impl PolicyError {
+    /// One line for a build log: `::error file=…,line=…,col=…,title=…::…`, which GitHub shows at the
+    /// line of the file.
+    ///
+    /// ```
+    /// use rollback_core::policy::Policy;
+    ///
+    /// let error = Policy::from_json("{\"bake\": \"10m\", \"poll\": \"fast\"}").unwrap_err();
+    /// let line = error.annotation("rollback.yml");
+    /// assert!(line.starts_with("::error file=rollback.yml,line=1,col="), "{line}");
+    /// assert!(line.ends_with("%0Afix: write it like 500ms, 2s, 1m 30s, 2h or 1d"), "{line}");
+    /// ```
+    #[must_use]
+    pub fn annotation(&self, file: &str) -> String {
+        let mut place = format!("file={}", property(file));
+        if let (Some(line), Some(column)) = (self.line(), self.column()) {
+            place.push_str(&format!(",line={line},col={column}"));
+        }
+        let path = self.path();
+        let title = if path.is_empty() {
+            "policy".to_owned()
+        } else {
+            path
+        };
+        let fix = match self.fix() {
+            "" => String::new(),
+            fix => format!("\nfix: {fix}"),
+        };
+        format!(
+            "::error {place},title={}::{}",
+            property(&title),
+            data(&format!("{}{fix}", self.message()))
+        )
+    }
+}
+
+/// A value behind `::`, as GitHub's workflow commands escape it.
+pub(crate) fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+/// A value before `::`.
+pub(crate) fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// For programs: `message`, `path`, `line`, `column`, `fix` and `snippet`; what is not known is
+/// `null`.
+impl Serialize for PolicyError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut error = serializer.serialize_struct("PolicyError", 6)?;
+        error.serialize_field("message", self.message())?;
+        error.serialize_field("path", &self.path())?;
+        error.serialize_field("line", &self.line())?;
+        error.serialize_field("column", &self.column())?;
+        error.serialize_field("fix", self.fix())?;
+        error.serialize_field("snippet", &self.snippet())?;
+        error.end()
+    }
+}
+
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("policy")?;
@@ -101,19 +166,19 @@ impl From<Problem> for PolicyError {
 
 /// What is wrong at a path, before anyone knows where in the text that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) path: Vec<Step>,
+pub(crate) struct Problem {
+    pub(crate) path: Vec<Step>,
     /// Whether the key is meant, not its value.
-    pub(super) key: bool,
+    pub(crate) key: bool,
     /// The part of the value that is meant, in bytes from its start.
-    pub(super) part: Option<(usize, usize)>,
-    pub(super) message: String,
-    pub(super) fix: String,
+    pub(crate) part: Option<(usize, usize)>,
+    pub(crate) message: String,
+    pub(crate) fix: String,
 }
 
 impl Problem {
     /// `path` is written as people see it: `triggers[0].for`.
-    pub(super) fn new(
+    pub(crate) fn new(
         path: impl IntoPath,
         message: impl Into<String>,
         fix: impl Into<String>,
@@ -141,7 +206,7 @@ impl Problem {
 }
 
 /// What can say where a value is.
-pub(super) trait IntoPath {
+pub(crate) trait IntoPath {
     fn into_path(self) -> Vec<Step>;
 }
 
@@ -181,7 +246,7 @@ impl IntoPath for (usize, &str) {
     }
 }
 
-fn path_text(path: &[Step]) -> String {
+pub(crate) fn path_text(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
         match step {

@@ -6,6 +6,8 @@
 
 use std::{fmt, time::Duration};
 
+use serde::Serialize;
+
 pub use super::bounds::{detection_bound, restoration_bound};
 use super::{
     OnInconclusive, PerScope, Policy, Rule, Strategy, TriggerRule, bounds::threshold_bound,
@@ -58,7 +60,8 @@ impl Assumptions {
 }
 
 /// How serious a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     /// A number to know.
     Note,
@@ -67,7 +70,7 @@ pub enum Level {
 }
 
 /// Something worth knowing about a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// How serious.
@@ -361,8 +364,9 @@ fn as_a_whole(policy: &Policy, assumed: &Assumptions, found: &mut Findings) {
     );
 }
 
-fn reads(policy: &Policy, assumed: &Assumptions) -> String {
-    let per_poll: u32 = policy
+/// How many answers are asked of sources in each poll of a watch.
+pub(crate) fn reads_per_poll(policy: &Policy, assumed: &Assumptions) -> u32 {
+    policy
         .metrics
         .iter()
         .map(|metric| match metric.per {
@@ -370,28 +374,29 @@ fn reads(policy: &Policy, assumed: &Assumptions) -> String {
             PerScope::Arm => 2,
             PerScope::Instance => assumed.instances.saturating_mul(2),
         })
-        .fold(0, u32::saturating_add);
-    let per_minute = 60.0 / policy.poll.as_secs_f64() * f64::from(per_poll);
-    format!("{per_poll} reads per poll, {per_minute:.0} a minute while a deployment is watched")
+        .fold(0, u32::saturating_add)
+}
+
+/// The same in a minute.
+pub(crate) fn reads_per_minute(policy: &Policy, assumed: &Assumptions) -> f64 {
+    60.0 / policy.poll.as_secs_f64() * f64::from(reads_per_poll(policy, assumed))
+}
+
+fn reads(policy: &Policy, assumed: &Assumptions) -> String {
+    format!(
+        "{} reads per poll, {:.0} a minute while a deployment is watched",
+        reads_per_poll(policy, assumed),
+        reads_per_minute(policy, assumed)
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::tests::{HIGH, SLOW, two_metrics as policy},
+        *,
+    };
 
-    fn policy(rest: &str, triggers: &str) -> Policy {
-        Policy::from_json(&format!(
-            r#"{{"bake": "10m", {rest}
-            "metrics": {{
-                "errors": {{"unit": "ratio", "per": "instance", "bad": "b", "total": "t", "warmup": "20s"}},
-                "p95": {{"unit": "ms", "query": "p95"}}}},
-            "triggers": [{triggers}]}}"#
-        ))
-        .unwrap()
-    }
-
-    const HIGH: &str = r#"{"name": "high", "when": "errors > 5%", "for": "25s"}"#;
-    const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
     const AGAINST: &str = r#"{"name": "against", "compare": "errors"}"#;
 
     fn findings(policy: &Policy, level: Level) -> Vec<String> {

@@ -7,7 +7,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`document`] | every key that can be written, with unit and default |
-//! | `read`, `place`, `error` | text to document, and where in the text a mistake is |
+//! | `read`, `tree`, `place`, `error` | text to document, and where in the text a mistake is |
 //! | `values`, `duration` | durations and shares |
 //! | `compile`, `written` | document to policy and back |
 //! | `check` | names, conditions, and triggers that can fire at all |
@@ -26,12 +26,15 @@ mod read;
 mod rules;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "yaml")]
+mod tree;
 mod values;
 mod written;
 
 pub use document::PolicyDocument;
 pub use duration::parse_duration;
 pub use error::PolicyError;
+pub(crate) use error::{data, property};
 pub use rules::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
     Strategy, TriggerRule, Verification,

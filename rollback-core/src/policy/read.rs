@@ -26,7 +26,7 @@ impl Policy {
     pub fn from_yaml(text: &str) -> Result<Self, PolicyError> {
         refuse_long(text)?;
         let Strict(value) = serde_saphyr::from_str(text).map_err(|error| {
-            let place = error.location().map(|at| super::place::here_of(at, 1));
+            let place = error.location().map(|at| super::tree::here(at, 1));
             let message = error.without_snippet().to_string();
             PolicyError::new(unreadable("YAML", &message), place, Some(text))
         })?;

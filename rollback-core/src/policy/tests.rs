@@ -27,6 +27,21 @@ const FULL: &str = r#"{
     "on_no_data": "roll_back", "on_inconclusive": "hold", "bootstrap": "bake", "crash_limit": 0
 }"#;
 
+/// A policy with a share of errors and a latency, for tests about numbers.
+pub(super) fn two_metrics(rest: &str, triggers: &str) -> Policy {
+    Policy::from_json(&format!(
+        r#"{{"bake": "10m", {rest}
+        "metrics": {{
+            "errors": {{"unit": "ratio", "per": "instance", "bad": "b", "total": "t", "warmup": "20s"}},
+            "p95": {{"unit": "ms", "query": "p95"}}}},
+        "triggers": [{triggers}]}}"#
+    ))
+    .unwrap()
+}
+
+pub(super) const HIGH: &str = r#"{"name": "high", "when": "errors > 5%", "for": "25s"}"#;
+pub(super) const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
+
 /// Journals name policies by it: it must not change between versions.
 #[test]
 fn the_digest_is_stable() {
