@@ -17,7 +17,9 @@
 //! | [`inspect`] | what a policy file promises and leaves open, for people |
 //! | [`ledger`] | the standing of each release |
 //! | [`engine`] | from what happened to what follows |
+//! | [`backtest`] | what another policy would have done |
 
+pub mod backtest;
 pub mod condition;
 pub mod engine;
 pub mod entry;
