@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use rollback_core::entry::{Entry, Fact, PlanKind, SentState, Step};
 use rollback_core::model::{
-    Cause, DeploymentId, Outcome, ReleaseId, Timestamp, TriggerId, Verdict, duration_text,
+    Cause, DeploymentId, HoldReason, Outcome, ReleaseId, Timestamp, TriggerId, Verdict,
+    duration_text,
 };
 
 /// All deployments of the service, as far as the journal was read.
@@ -31,6 +32,8 @@ pub(crate) struct Chapter {
     pub(crate) decided: Option<Decided>,
     /// Whether it waits for a person.
     pub(crate) held: bool,
+    /// What it waited for a person for, in order.
+    pub(crate) holds: Vec<HoldReason>,
     /// The end.
     pub(crate) ended: Option<(Timestamp, Outcome)>,
     plan: Option<(PlanKind, Vec<Step>)>,
@@ -151,6 +154,7 @@ impl Chapter {
             opened: at,
             decided: None,
             held: false,
+            holds: Vec::new(),
             ended: None,
             failing: None,
             plan: None,
@@ -162,6 +166,13 @@ impl Chapter {
     pub(crate) fn step(&self) -> Option<String> {
         let (_, steps) = self.plan.as_ref()?;
         steps.get(self.step?).map(doing)
+    }
+
+    /// Whether the candidate has users, and is watched.
+    pub(crate) fn is_watched(&self) -> bool {
+        let steps = self.plan.as_ref().map(|(_, steps)| steps);
+        let step = steps.zip(self.step).and_then(|(steps, at)| steps.get(at));
+        matches!(step, Some(Step::Bake { .. }))
     }
 
     fn fold(&mut self, at: Timestamp, fact: &Fact) -> Option<(Tone, String)> {
@@ -223,6 +234,7 @@ impl Chapter {
             }
             Fact::Held { reason, .. } => {
                 self.held = true;
+                self.holds.push(reason.clone());
                 Some((Bad, format!("waits for a person: {reason}")))
             }
             Fact::Released { exit, .. } => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::database::DatabaseArgs;
 use crate::demo::load::LoadArgs;
 use crate::demo::shop::ShopArgs;
 use crate::demo::switch::SwitchArgs;
@@ -56,6 +57,8 @@ pub(crate) struct StoryArgs {
 pub(crate) enum Program {
     #[command(name = "demo-shop", hide = true)]
     Shop(ShopArgs),
+    #[command(name = "demo-database", hide = true)]
+    Database(DatabaseArgs),
     #[command(name = "demo-switch", hide = true)]
     Switch(SwitchArgs),
     #[command(name = "demo-load", hide = true)]

@@ -91,6 +91,9 @@ fn table(figures: &Figures) -> String {
             row("verified after", time(verified));
         }
     }
+    for why in &figures.waited_for {
+        row("it waited", why.clone());
+    }
     let after_decision = match (&figures.decided_by, figures.failed_after_decision) {
         (None, _) => String::new(),
         (Some(_), 0) => "; none after the decision".to_owned(),
@@ -153,6 +156,11 @@ fn in_words(figures: &Figures) -> String {
     let Some((by, noticed)) = noticed else {
         return match figures.outcome {
             "held" => format!("It waits for a person; the controller keeps watching. {failed}"),
+            _ if !figures.waited_for.is_empty() => {
+                format!(
+                    "Nothing was rolled back, and nothing promoted before somebody had looked. {failed}"
+                )
+            }
             _ => format!("Nothing called for a rollback. {failed}"),
         };
     };
@@ -203,6 +211,7 @@ mod tests {
         Figures {
             outcome: "rolled_back",
             decided_by: Some("errors_against_stable".to_owned()),
+            waited_for: Vec::new(),
             noticed_after_ms: Some(3140),
             users_saw_it_first: true,
             restored_after_ms: Some(3650),
@@ -281,6 +290,15 @@ mod tests {
             ..figures()
         };
         assert!(in_words(&held).starts_with("It waits for a person"));
+        let waited = Figures {
+            outcome: "promoted",
+            decided_by: None,
+            waited_for: vec!["the stable release is as bad".to_owned()],
+            ..figures()
+        };
+        assert!(in_words(&waited).starts_with("Nothing was rolled back, and nothing promoted"));
+        let row = "  it waited        the stable release is as bad\n";
+        assert!(table(&waited).contains(row), "{}", table(&waited));
         let unseen = Figures {
             users_saw_it_first: false,
             failed: 0,

@@ -15,6 +15,8 @@ pub(crate) struct Figures {
     pub(crate) outcome: &'static str,
     /// The trigger that decided.
     pub(crate) decided_by: Option<String>,
+    /// What it waited for a person for.
+    pub(crate) waited_for: Vec<String>,
     /// From the first bad answer a user of version 2 saw to the decision; without one, from the start of the deployment.
     pub(crate) noticed_after_ms: Option<i64>,
     /// Whether users had seen something bad before the decision.
@@ -79,6 +81,7 @@ impl Figures {
                     Cause::Command { by, .. } => by.to_string(),
                     _ => "the platform".to_owned(),
                 }),
+            waited_for: chapter.holds.iter().map(ToString::to_string).collect(),
             noticed_after_ms: decided.map(|decided| since(from_first, decided)),
             users_saw_it_first: decided
                 .is_some_and(|decided| first.is_some_and(|first| seen_at(first) <= decided)),
@@ -185,6 +188,7 @@ mod tests {
         let expected = Figures {
             outcome: "rolled_back",
             decided_by: Some("errors".to_owned()),
+            waited_for: Vec::new(),
             noticed_after_ms: Some(1400),
             users_saw_it_first: true,
             restored_after_ms: Some(1450),

@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | `story` | the three acts: this is where the library is used |
-//! | `scenario` | what is wrong with version 2, and how the story must end |
+//! | `scenario`, `ends` | what is wrong with version 2; how the story must end |
 //! | `stage`, `world` | what runs: the shop's releases, the switch, the users; and its end |
 //! | `by_hand` | version 1 before anybody guarded it |
 //! | `place` | where the journal lies, and what `--resume` needs besides |
@@ -16,6 +16,7 @@ mod chronicle;
 mod cli;
 mod demo;
 mod ending;
+mod ends;
 mod figures;
 mod place;
 #[cfg(test)]
@@ -35,7 +36,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Program};
 use crate::demo::shop::{CRASH_CODE, Ended};
-use crate::demo::{load, shop, switch};
+use crate::demo::{database, load, shop, switch};
 use crate::trouble::Trouble;
 
 fn main() -> ExitCode {
@@ -78,6 +79,7 @@ async fn run(program: Program) -> Result<ExitCode, Trouble> {
                 Ended::Crashed => ExitCode::from(CRASH_CODE),
             });
         }
+        Program::Database(args) => database::run(args, stop).await.map_err(Trouble::broke)?,
         Program::Switch(args) => switch::run(args, stop).await.map_err(Trouble::asked)?,
         Program::Load(args) => drop(load::run(args, stop).await.map_err(Trouble::asked)?),
     }

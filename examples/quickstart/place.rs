@@ -25,6 +25,8 @@ pub(crate) struct Place {
 pub(crate) struct Memory {
     /// Which story.
     pub(crate) scenario: Scenario,
+    /// The database, which runs on.
+    pub(crate) database: Ready,
     /// The switch, which runs on.
     pub(crate) switch: Ready,
     /// The users, who come on.
@@ -134,6 +136,11 @@ impl Place {
         self.folder.join("processes")
     }
 
+    /// Where the releases of the shop are unpacked.
+    pub(crate) fn releases(&self) -> PathBuf {
+        self.folder.join("releases")
+    }
+
     /// What users saw, second by second.
     pub(crate) fn seen(&self) -> PathBuf {
         self.folder.join("users.jsonl")
@@ -184,6 +191,7 @@ mod tests {
             |name: &str| Release::new(ReleaseId::new(name).unwrap(), name, Definition::default());
         Memory {
             scenario: Scenario::Hang,
+            database: ready,
             switch: ready,
             users: ready,
             releases: [release("v1"), release("v2"), release("v3")],

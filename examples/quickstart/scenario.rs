@@ -1,280 +1,190 @@
-//! The six stories, and how each must end.
+//! The stories: what is wrong with version 2, under which policy it is judged, and how it must end.
 
 use std::fmt;
 
-use rollback_core::condition::Unit;
-use rollback_core::model::{Cause, Outcome, TriggerId};
-use rollback_core::policy::{Metric, Policy, Rule};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::demo::fault::Fault;
+use crate::demo::release::Content;
+use crate::ends::{End, Kind};
 
 /// What is wrong with version 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scenario {
-    /// Nothing: it is promoted.
+    /// Nothing: it is promoted
     Healthy,
-    /// 30 % of its answers are errors; its health check says that it is well.
+    /// 30 % of its answers are errors; its health check says that it is well
     ErrorRate,
-    /// It dies again and again once it has users.
+    /// It dies again and again once it has users
     CrashLoop,
-    /// It stops answering once it has users, its health check too.
+    /// It stops answering once it has users, its health check too
     Hang,
-    /// It answers after one to three seconds.
+    /// It answers after one to three seconds
     Slow,
-    /// It cannot start.
+    /// It imports a module that nobody packed
     ImportError,
+    /// A parenthesis in its program is not closed
+    SyntaxError,
+    /// It divides by zero
+    RuntimeError,
+    /// It requires versions of modules that do not exist
+    DependencyError,
+    /// It needs a variable of the environment that nobody set
+    MissingEnv,
+    /// Its configuration names a database host that does not exist
+    DatabaseDown,
+    /// It keeps what it should throw away, and grows with every request
+    MemoryLeak,
+    /// Nothing is wrong with it, but the database that it shares with version 1 is sick for a while
+    BrownOut,
+    /// Hardly anybody comes, and one of its first answers is an error
+    LowTraffic,
 }
 
-/// What a trigger looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Counts of bad and all answers.
-    Errors,
-    /// A time.
-    Latency,
-    /// A state, such as a health check's.
-    Health,
-    /// How the deployment itself goes: it failed, or is stuck.
-    Deployment,
+/// One story.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    /// What version 2 consists of.
+    pub(crate) content: Content,
+    /// What is wrong with it once it runs.
+    fault: &'static str,
+    /// The database in its configuration; none is the one that all share.
+    pub(crate) database: Option<&'static str>,
+    /// Requests of the users a second.
+    pub(crate) rate: u32,
+    /// The policy that judges it, as it is checked in.
+    pub(crate) policy: PolicyFile,
+    /// How it must end.
+    pub(crate) end: End,
+    /// What must stand among the last words of version 2: the failure is this one and not another.
+    pub(crate) last_words: &'static str,
+}
+
+/// A policy that is checked in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PolicyFile {
+    /// What it says.
+    pub(crate) text: &'static str,
+}
+
+const POLICY: PolicyFile = PolicyFile {
+    text: include_str!("policy.yml"),
+};
+
+const LOW_TRAFFIC: PolicyFile = PolicyFile {
+    text: include_str!("policies/low-traffic.yml"),
+};
+
+const HEALTHY: Setting = Setting {
+    content: Content::Good,
+    fault: "healthy",
+    database: None,
+    rate: 100,
+    policy: POLICY,
+    end: End::Promoted,
+    last_words: "",
+};
+
+const fn at_start(content: Content, last_words: &'static str) -> Setting {
+    Setting {
+        content,
+        end: End::RolledBack(&[Kind::Deployment]),
+        last_words,
+        ..HEALTHY
+    }
+}
+
+const fn once_it_runs(fault: &'static str, noticed_by: &'static [Kind]) -> Setting {
+    Setting {
+        fault,
+        end: End::RolledBack(noticed_by),
+        ..HEALTHY
+    }
 }
 
 impl Scenario {
-    /// The fault of version 2.
-    pub(crate) fn fault(self) -> Fault {
-        let written = match self {
-            Self::Healthy => "healthy",
-            Self::ErrorRate => "error-rate:0.3",
-            // After some requests and not after some time: the fault needs users to show.
-            Self::CrashLoop => "crash-loop:40",
-            Self::Hang => "hang:40",
-            Self::Slow => "slow:1s-3s",
-            Self::ImportError => "import-error",
-        };
-        written.parse().unwrap_or(Fault::Healthy)
-    }
-
-    /// What must notice it; nothing must notice a healthy release.
-    pub(crate) fn noticed_by(self) -> &'static [Kind] {
+    /// The story.
+    pub(crate) fn setting(self) -> Setting {
         match self {
-            Self::Healthy => &[],
-            Self::ErrorRate => &[Kind::Errors],
-            Self::CrashLoop | Self::ImportError => &[Kind::Deployment],
+            Self::Healthy => HEALTHY,
+            Self::ErrorRate => once_it_runs("error-rate:0.3", &[Kind::Errors]),
+            // After some requests and not after some time: the fault needs users to show.
+            Self::CrashLoop => once_it_runs("crash-loop:40", &[Kind::Deployment]),
             // Silence is a failed health check, and what the platform sees of it.
-            Self::Hang => &[Kind::Health, Kind::Deployment],
-            Self::Slow => &[Kind::Latency],
+            Self::Hang => once_it_runs("hang:40", &[Kind::Health, Kind::Deployment]),
+            Self::Slow => once_it_runs("slow:1s-3s", &[Kind::Latency]),
+            Self::ImportError => at_start(Content::ImportError, "ImportError"),
+            Self::SyntaxError => at_start(Content::SyntaxError, "SyntaxError"),
+            Self::RuntimeError => at_start(Content::RuntimeError, "division by zero"),
+            Self::DependencyError => at_start(Content::DependencyError, "DependencyError"),
+            Self::MissingEnv => at_start(Content::NeedsSecret, "EnvironmentError"),
+            Self::DatabaseDown => Setting {
+                // A name that no resolver may ever know (RFC 6761).
+                database: Some("nonexistent.invalid:27017"),
+                ..at_start(Content::Good, "cannot reach the database")
+            },
+            Self::MemoryLeak => once_it_runs("memory-leak:768", &[Kind::Memory]),
+            Self::BrownOut => Setting {
+                end: End::WaitedOut,
+                ..HEALTHY
+            },
+            Self::LowTraffic => Setting {
+                fault: "once:2",
+                rate: 2,
+                policy: LOW_TRAFFIC,
+                end: End::LeftToAPerson,
+                ..HEALTHY
+            },
         }
     }
 
-    /// Whether version 2 ended as it should; `Err` says what was expected instead.
-    pub(crate) fn judge(self, policy: &Policy, outcome: &Outcome) -> Result<(), String> {
-        match (self, outcome) {
-            (Self::Healthy, Outcome::Promoted { .. }) => Ok(()),
-            (Self::Healthy, other) => Err(format!(
-                "v2 is healthy and should have been promoted, but: {other}"
-            )),
-            (
-                _,
-                Outcome::RolledBack {
-                    cause: Cause::Trigger { trigger, .. },
-                    ..
-                },
-            ) => {
-                let kind = Kind::of(policy, trigger);
-                if self.noticed_by().contains(&kind) {
-                    Ok(())
-                } else {
-                    Err(format!(
-                        "v2 was rolled back by `{}`, which looks at {kind}; for {self} it should have been a trigger on {}",
-                        trigger.name,
-                        Kind::list(self.noticed_by()),
-                    ))
-                }
-            }
-            (_, other) => Err(format!(
-                "v2 should have been rolled back by a trigger on {}, but: {other}",
-                Kind::list(self.noticed_by()),
-            )),
-        }
+    /// One line for people.
+    pub(crate) fn about(self) -> String {
+        self.to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string))
+            .unwrap_or_default()
     }
 }
 
-impl Kind {
-    /// What this trigger looks at. One that is not in the policy is built in, and judges the deployment itself.
-    pub(crate) fn of(policy: &Policy, trigger: &TriggerId) -> Self {
-        let rule = policy
-            .triggers
-            .iter()
-            .find(|rule| rule.name == trigger.name);
-        let Some(rule) = rule.map(|rule| &rule.rule) else {
-            return Self::Deployment;
-        };
-        let reads = |metric: &&Metric| match rule {
-            Rule::Compare {
-                metric: compared, ..
-            } => metric.id == *compared,
-            Rule::When { condition, .. } => {
-                let mut words = condition.split(|c: char| !c.is_alphanumeric() && c != '_');
-                words.any(|word| word == metric.id.as_str())
-            }
-            _ => false,
-        };
-        policy
-            .metrics
-            .iter()
-            .find(reads)
-            .map_or(Self::Errors, Self::of_metric)
+impl Setting {
+    /// The fault of version 2 once it runs.
+    pub(crate) fn fault(&self) -> Fault {
+        self.fault.parse().unwrap_or(Fault::Healthy)
     }
 
-    fn of_metric(metric: &Metric) -> Self {
-        let counts_slow_ones = metric.query.to_string().contains("above(");
-        match metric.unit {
-            Unit::Milliseconds | Unit::Seconds => Self::Latency,
-            _ if counts_slow_ones => Self::Latency,
-            Unit::State => Self::Health,
-            _ => Self::Errors,
-        }
-    }
-
-    fn list(kinds: &[Self]) -> String {
-        kinds
-            .iter()
-            .map(Self::to_string)
-            .collect::<Vec<_>>()
-            .join(" or ")
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Errors => "errors",
-            Self::Latency => "latency",
-            Self::Health => "health",
-            Self::Deployment => "the deployment itself",
-        })
+    /// Whether version 2 was called back, so that a version 3 has something to fix.
+    pub(crate) fn needs_a_fix(&self) -> bool {
+        matches!(self.end, End::RolledBack(_))
     }
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Healthy => "healthy",
-            Self::ErrorRate => "error-rate",
-            Self::CrashLoop => "crash-loop",
-            Self::Hang => "hang",
-            Self::Slow => "slow",
-            Self::ImportError => "import-error",
-        })
+        match self.to_possible_value() {
+            Some(value) => f.write_str(value.get_name()),
+            None => f.write_str("a scenario without a name"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::ValueEnum;
-    use rollback_core::model::{Explanation, ReleaseId};
-
-    fn policy() -> Policy {
-        serde_json::from_str(
-            r#"{
-                "metrics": {
-                    "errors": {"unit": "ratio", "bad": "b", "total": "t"},
-                    "p95": {"unit": "s", "query": "q"},
-                    "slow": {"unit": "ratio", "bad": "above(1, t)", "total": "t"},
-                    "health": {"unit": "state", "query": "q"}
-                },
-                "triggers": [
-                    {"name": "worse", "compare": "errors"},
-                    {"name": "too_many", "when": "errors > 5%"},
-                    {"name": "p95", "when": "p95 > 1s"},
-                    {"name": "slow", "when": "slow > 20%"},
-                    {"name": "slower", "compare": "slow"},
-                    {"name": "silent", "when": "health == 'down'"}
-                ],
-                "bake": "10s"
-            }"#,
-        )
-        .unwrap()
-    }
-
-    fn release(text: &str) -> ReleaseId {
-        ReleaseId::new(text).unwrap()
-    }
-
-    fn rolled_back_by(name: &str) -> Outcome {
-        let trigger = TriggerId::new(name, 1);
-        let cause = Cause::Trigger {
-            trigger,
-            explanation: Explanation::default(),
-        };
-        Outcome::RolledBack {
-            from: release("v2"),
-            to: release("v1"),
-            cause,
-        }
-    }
+    use rollback_core::policy::Policy;
 
     #[test]
-    fn every_scenario_has_a_fault_of_its_own_that_reads_as_written() {
-        let faults: Vec<_> = Scenario::value_variants()
-            .iter()
-            .map(|one| one.fault().to_string())
-            .collect();
-        assert_eq!(
-            faults,
-            [
-                "healthy",
-                "error-rate:0.3",
-                "crash-loop:40",
-                "hang:40",
-                "slow:1s-3s",
-                "import-error"
-            ]
-        );
-    }
-
-    #[test]
-    fn each_scenario_takes_its_own_trigger_only_and_nothing_that_looks_like_success() {
-        let promoted = Outcome::Promoted {
-            release: release("v2"),
-        };
-        let by_platform = Outcome::RolledBack {
-            from: release("v2"),
-            to: release("v1"),
-            cause: Cause::Platform {
-                why: "by itself".into(),
-            },
-        };
-        let outcomes = [
-            ("promoted", promoted),
-            ("worse", rolled_back_by("worse")),
-            ("too_many", rolled_back_by("too_many")),
-            ("p95", rolled_back_by("p95")),
-            ("slow", rolled_back_by("slow")),
-            ("slower", rolled_back_by("slower")),
-            ("silent", rolled_back_by("silent")),
-            ("deployment_failed", rolled_back_by("deployment_failed")),
-            ("platform", by_platform),
-        ];
-        let table: [(Scenario, &[&str]); 6] = [
-            (Scenario::Healthy, &["promoted"]),
-            (Scenario::ErrorRate, &["worse", "too_many"]),
-            (Scenario::CrashLoop, &["deployment_failed"]),
-            (Scenario::Hang, &["silent", "deployment_failed"]),
-            (Scenario::Slow, &["p95", "slow", "slower"]),
-            (Scenario::ImportError, &["deployment_failed"]),
-        ];
-        for (scenario, right) in table {
-            for (name, outcome) in &outcomes {
-                let judged = scenario.judge(&policy(), outcome);
-                assert_eq!(
-                    judged.is_ok(),
-                    right.contains(name),
-                    "{scenario} {name}: {judged:?}"
-                );
-            }
+    fn every_scenario_is_named_told_and_reads_as_written() {
+        for scenario in Scenario::value_variants() {
+            let setting = scenario.setting();
+            assert_eq!(setting.fault().to_string(), setting.fault, "{scenario}");
+            assert!(scenario.about().len() > 15, "{scenario}");
+            let policy = Policy::from_yaml(setting.policy.text);
+            assert!(policy.is_ok(), "{scenario}: {policy:?}");
+            let stored = serde_json::to_value(scenario).unwrap();
+            assert_eq!(stored, scenario.to_string());
         }
+        assert_eq!(Scenario::MissingEnv.to_string(), "missing-env");
     }
 }

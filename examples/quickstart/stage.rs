@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollback::WithTraffic;
-use rollback_core::model::{Release, ServiceId};
+use rollback_core::model::{Release, Secret, ServiceId};
 use rollback_core::ports::ReleaseStore;
 use rollback_process::ProcessDeployer;
 
@@ -17,7 +17,7 @@ use crate::place::{Memory, Place};
 use crate::scenario::Scenario;
 use crate::story::SERVICE;
 use crate::trouble::Trouble;
-use crate::world;
+use crate::world::{self, SIGNING_KEY};
 
 /// How long stopping the shop may take.
 const STRIKE_WITHIN: Duration = Duration::from_secs(15);
@@ -30,6 +30,7 @@ pub(crate) struct Stage {
     service: ServiceId,
     processes: PathBuf,
     platform: Option<Arc<Platform>>,
+    database: Option<Ready>,
     switch: Option<Ready>,
     users: Option<Ready>,
     releases: Option<[Release; 3]>,
@@ -44,6 +45,7 @@ impl Stage {
             service: ServiceId::new(SERVICE).map_err(Trouble::broke)?,
             processes: place.processes(),
             platform: None,
+            database: None,
             switch: None,
             users: None,
             releases: None,
@@ -60,21 +62,26 @@ impl Stage {
         store: &dyn ReleaseStore,
     ) -> Result<(), Trouble> {
         self.ours = true;
-        let releases = world::releases(scenario).map_err(Trouble::asked)?;
+        let setting = scenario.setting();
+        let switch = world::start_switch(port).await.map_err(Trouble::asked)?;
+        self.switch = Some(switch);
+        let database = world::start_database().await.map_err(Trouble::broke)?;
+        self.database = Some(database);
+        let releases =
+            world::releases(&setting, &place.releases(), database).map_err(Trouble::asked)?;
         let [v1, ..] = &releases;
         // Kept like every release that is deployed later, so that it could be started again.
         store.put(&self.service, v1).await.map_err(Trouble::asked)?;
-        let switch = world::start_switch(port).await.map_err(Trouble::asked)?;
-        self.switch = Some(switch);
         by_hand::start(&*self.platform()?, &self.service, v1)
             .await
             .map_err(Trouble::broke)?;
-        let users = world::send_users(switch, &place.seen())
+        let users = world::send_users(switch, setting.rate, &place.seen())
             .await
             .map_err(Trouble::broke)?;
         self.users = Some(users);
         let memory = Memory {
             scenario,
+            database,
             switch,
             users,
             releases,
@@ -89,6 +96,7 @@ impl Stage {
         world::still_stands(world::switch(memory.switch), world::users(memory.users))
             .await
             .map_err(Trouble::asked)?;
+        self.database = Some(memory.database);
         self.switch = Some(memory.switch);
         self.users = Some(memory.users);
         self.releases = Some(memory.releases);
@@ -104,7 +112,9 @@ impl Stage {
             .switch
             .map(world::switch)
             .ok_or_else(|| Trouble::broke("there is no switch"))?;
-        let processes = ProcessDeployer::open(&self.processes).map_err(Trouble::asked)?;
+        let processes = ProcessDeployer::open(&self.processes)
+            .map_err(Trouble::asked)?
+            .secret(SIGNING_KEY, Secret::new("demo".to_owned()));
         // The switch carries the tag of its last change, as the processes do.
         let platform = Arc::new(WithTraffic::new(processes, switch).tagged());
         self.platform = Some(Arc::clone(&platform));
@@ -114,6 +124,20 @@ impl Stage {
     /// The users.
     pub(crate) fn users(&self) -> Option<LoadHandle> {
         self.users.map(world::users)
+    }
+
+    /// Makes the database sick, or well again.
+    pub(crate) async fn database_is_sick(&self, sick: bool) -> Result<(), Trouble> {
+        let database = self
+            .database
+            .map(world::database)
+            .ok_or_else(|| Trouble::broke("there is no database"))?;
+        let told = if sick {
+            database.sick().await
+        } else {
+            database.well().await
+        };
+        told.map_err(Trouble::broke)
     }
 
     /// Where users come in.
@@ -152,6 +176,10 @@ impl Stage {
         if let Some(switch) = self.switch {
             let _ = world::switch(switch).stop().await;
             child::ended(switch).await;
+        }
+        if let Some(database) = self.database {
+            let _ = world::database(database).stop().await;
+            child::ended(database).await;
         }
         drop(self.platform);
         if let Ok(processes) = ProcessDeployer::open(&self.processes) {

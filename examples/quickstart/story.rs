@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollback::{Controller, Deployment, Event};
-use rollback_core::model::{DeploymentId, Outcome, Release, Seq, Settled};
+use rollback_core::model::{Actor, DeploymentId, Outcome, Release, Seq, Settled};
 use rollback_core::policy::Policy;
 use rollback_core::ports::Journal;
 use rollback_sources::{HttpHealth, Limits, PrometheusText};
@@ -17,12 +17,13 @@ use rollback_store::SqliteJournal;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval};
 
-use crate::chronicle::Chronicle;
+use crate::chronicle::{Chapter, Chronicle};
 use crate::cli::StoryArgs;
 use crate::ending::Ending;
+use crate::ends::{End, Told};
 use crate::figures::Figures;
 use crate::place::{Memory, Place};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Setting};
 use crate::screen::Screen;
 use crate::stage::Stage;
 use crate::trouble::Trouble;
@@ -34,11 +35,14 @@ pub(crate) const SERVICE: &str = "shop";
 const PATIENCE: Duration = Duration::from_secs(75);
 
 /// So long version 1 is seen to serve alone.
-const OVERTURE: Duration = Duration::from_secs(3);
+const OVERTURE: Duration = Duration::from_secs(2);
+
+/// So long people look at a deployment that waits for them.
+const CONSIDERATION: Duration = Duration::from_secs(2);
 
 /// Tells the story and tidies up, however it ends.
 pub(crate) async fn tell(args: StoryArgs) -> Result<ExitCode, Trouble> {
-    let policy = policy(args.policy.as_deref())?;
+    let asked = args.policy.as_deref().map(policy_of).transpose()?;
     let mut screen = Screen::of_this_process(args.json, args.auto);
     let (place, memory) = if args.resume {
         let (place, memory) =
@@ -52,6 +56,10 @@ pub(crate) async fn tell(args: StoryArgs) -> Result<ExitCode, Trouble> {
     };
     let begun = memory.as_ref().map(|memory| memory.scenario);
     let scenario = begun.or(args.scenario).unwrap_or(Scenario::ErrorRate);
+    let policy = match asked {
+        Some(policy) => policy,
+        None => Policy::from_yaml(scenario.setting().policy.text).map_err(Trouble::broke)?,
+    };
     let mut stage = Stage::bare(&place)?;
     let told = tokio::select! {
         told = acts(&mut stage, &mut screen, &place, memory, scenario, policy, args.port) => told,
@@ -91,12 +99,14 @@ async fn acts(
             screen.act(1, "Version 1 takes traffic").await;
             stage.set(scenario, port, place, &*journal).await?;
             screen.says(&format!(
-                "users come in at http://{}, 100 requests a second",
-                stage.address()?
+                "users come in at http://{}, {} requests a second",
+                stage.address()?,
+                scenario.setting().rate,
             ));
         }
     }
     screen.names(stage.releases()?);
+    let setting = scenario.setting();
     let [_, v2, v3] = stage.releases()?.clone();
 
     // An instance that is silent for most of a poll has not answered it.
@@ -130,38 +140,35 @@ async fn acts(
         .screen
         .act(2, &format!("Version 2 is deployed ({scenario})"))
         .await;
-    let second = telling.deploy(&v2).await?;
-    let mut judged = second.judge(|outcome| scenario.judge(&policy, outcome));
-    if judged.is_ok() && scenario != Scenario::Healthy {
+    telling.screen.says(&scenario.about());
+    let second = telling.deploy(&v2, Some(setting.end)).await?;
+    let mut judged = telling
+        .judge_second(&setting, &policy, &second, &v2)
+        .await?;
+    if judged.is_ok() && setting.needs_a_fix() {
         telling
             .screen
             .act(3, "Version 3, the fix, is deployed")
             .await;
-        let third = telling.deploy(&v3).await?;
-        judged = third.judge(|outcome| match outcome {
-            Outcome::Promoted { .. } => Ok(()),
-            other => Err(format!(
-                "v3 is the fix and should have been promoted, but: {other}"
-            )),
-        });
+        let third = telling.deploy(&v3, None).await?;
+        judged = match &third.settled {
+            Settled::Ended(Outcome::Promoted { .. }) => Ok(()),
+            other => Err(third.wrong(format!(
+                "v3 is the fix and should have been promoted, but: {}",
+                in_words(other)
+            ))),
+        };
     }
     telling.end(&second.deployment, &v2, judged).await
 }
 
-/// The story's own policy, or another one.
-fn policy(file: Option<&Path>) -> Result<Policy, Trouble> {
-    match file {
-        Some(file) => {
-            let named = |why: &dyn std::fmt::Display| {
-                Trouble::asked(format!("policy {}: {why}", file.display()))
-            };
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                named(&format_args!("{error}; check the path and its permissions"))
-            })?;
-            Policy::from_yaml(&text).map_err(|error| named(&error))
-        }
-        None => Policy::from_yaml(include_str!("policy.yml")).map_err(Trouble::broke),
-    }
+/// The policy of a file.
+fn policy_of(file: &Path) -> Result<Policy, Trouble> {
+    let named =
+        |why: &dyn std::fmt::Display| Trouble::asked(format!("policy {}: {why}", file.display()));
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| named(&format_args!("{error}; check the path and its permissions")))?;
+    Policy::from_yaml(&text).map_err(|error| named(&error))
 }
 
 /// A running controller and everybody who follows it.
@@ -174,21 +181,40 @@ struct Telling<'a> {
     screen: &'a mut Screen,
 }
 
+/// How far a deployment is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// The candidate has users and is watched.
+    Watched,
+    /// It ended, or waits for a person.
+    Settled,
+    /// It ended, through all that it waits for.
+    Ended,
+}
+
 /// How one deployment came to rest.
 struct Rest {
     deployment: DeploymentId,
     settled: Settled,
 }
 
+/// The exit code of a story that did not end as it should, and why.
+type Wrong = (u8, String);
+
 impl Rest {
-    /// Whether it should have ended like this; `Err` has the exit code and the reason.
-    fn judge(&self, right: impl Fn(&Outcome) -> Result<(), String>) -> Result<(), (u8, String)> {
+    /// A deployment that should not have ended like this.
+    fn wrong(&self, why: String) -> Wrong {
         match &self.settled {
-            Settled::Ended(outcome) => {
-                right(outcome).map_err(|why| (outcome.exit_code().max(1), why))
-            }
-            Settled::Held(hold) => Err((11, hold.to_string())),
+            Settled::Ended(outcome) => (outcome.exit_code().max(1), why),
+            Settled::Held(_) => (11, why),
         }
+    }
+}
+
+fn in_words(settled: &Settled) -> String {
+    match settled {
+        Settled::Ended(outcome) => outcome.to_string(),
+        Settled::Held(hold) => hold.to_string(),
     }
 }
 
@@ -215,8 +241,9 @@ impl Telling<'_> {
         }
     }
 
-    /// Deploys a release, or finds its deployment that a dead controller began, and follows it until it rests.
-    async fn deploy(&mut self, release: &Release) -> Result<Rest, Trouble> {
+    /// Deploys a release, or finds its deployment that a dead controller began, and follows it until it rests. `end`
+    /// is how it must end: what it is then held for on the way is answered as the story has it.
+    async fn deploy(&mut self, release: &Release, end: Option<End>) -> Result<Rest, Trouble> {
         let deployment = match self.chronicle.of(&release.id) {
             Some(chapter) => self.controller.attach(chapter.deployment.clone()),
             None => {
@@ -224,28 +251,71 @@ impl Telling<'_> {
                 begun.map_err(|error| Trouble::with_code(error.exit_code(), error))?
             }
         };
-        let settled = self.follow(&deployment, release).await?;
+        if end == Some(End::WaitedOut) {
+            self.follow(&deployment, release, Until::Watched).await?;
+            self.stage.database_is_sick(true).await?;
+            self.screen.says(
+                "the database, which all releases share, fails more than half of its answers",
+            );
+        }
+        let mut settled = self.follow(&deployment, release, Until::Settled).await?;
+        if let (Some(end), Some(Settled::Held(hold))) = (end, &settled)
+            && end.expects(&hold.reason)
+        {
+            self.answer(end).await?;
+            settled = self.follow(&deployment, release, Until::Ended).await?;
+        }
+        let settled =
+            settled.ok_or_else(|| Trouble::broke(format!("{} was lost", release.name)))?;
         Ok(Rest {
             deployment: deployment.id().clone(),
             settled,
         })
     }
 
+    /// What people do about a hold that the story knows.
+    async fn answer(&mut self, end: End) -> Result<(), Trouble> {
+        self.watch_users(CONSIDERATION).await;
+        if end == End::WaitedOut {
+            self.stage.database_is_sick(false).await?;
+            self.screen
+                .says("somebody has healed the database; nobody touched the releases");
+            return Ok(());
+        }
+        self.screen
+            .says("a person has looked at the few requests that there were, and takes version 2");
+        let person = Actor::new("a person");
+        let reason = "one bad answer in the first minute; the log says why";
+        let promoted = self.controller.promote(person, reason).await;
+        promoted.map_err(Trouble::of_controller)
+    }
+
+    /// Follows a deployment until it is so far; none if that is not its rest.
     async fn follow(
         &mut self,
         deployment: &Deployment,
         release: &Release,
-    ) -> Result<Settled, Trouble> {
-        let settled = deployment.settled();
+        until: Until,
+    ) -> Result<Option<Settled>, Trouble> {
+        let settled = async {
+            match until {
+                Until::Ended => deployment.ended().await.map(Settled::Ended),
+                Until::Watched | Until::Settled => deployment.settled().await,
+            }
+        };
         let mut settled = std::pin::pin!(settled);
         let mut second = seconds();
         let given_up = tokio::time::sleep(PATIENCE);
         let mut given_up = std::pin::pin!(given_up);
         loop {
+            let chapter = self.chronicle.of(&release.id);
+            if until == Until::Watched && chapter.is_some_and(Chapter::is_watched) {
+                return Ok(None);
+            }
             tokio::select! {
                 biased;
                 event = self.events.recv() => self.hear(event).await?,
-                settled = &mut settled => return settled.map_err(Trouble::of_controller),
+                settled = &mut settled => return settled.map(Some).map_err(Trouble::of_controller),
                 _ = second.tick() => self.show_users(Some(release)).await,
                 () = &mut given_up => {
                     let why = format!("{} has not come to rest within {} s", release.name, PATIENCE.as_secs());
@@ -298,12 +368,32 @@ impl Telling<'_> {
             .users(&seen, |text| chronicle.named(text), step.as_deref());
     }
 
+    /// Whether version 2 ended as this story should.
+    async fn judge_second(
+        &mut self,
+        setting: &Setting,
+        policy: &Policy,
+        second: &Rest,
+        v2: &Release,
+    ) -> Result<Result<(), Wrong>, Trouble> {
+        self.catch_up().await?;
+        let chapter = self.chronicle.of(&v2.id);
+        let account = self.controller.explain(&second.deployment).await;
+        let told = Told {
+            settled: &second.settled,
+            holds: chapter.map_or(&[], |chapter| &chapter.holds),
+            last_words: &account.map_err(Trouble::broke)?.last_words,
+        };
+        let judged = setting.end.judge(policy, setting.last_words, &told);
+        Ok(judged.map_err(|why| second.wrong(why)))
+    }
+
     /// The table, the words and the library's own account of version 2.
     async fn end(
         mut self,
         deployment: &DeploymentId,
         v2: &Release,
-        judged: Result<(), (u8, String)>,
+        judged: Result<(), Wrong>,
     ) -> Result<u8, Trouble> {
         self.catch_up().await?;
         let chapter = self

@@ -10,9 +10,10 @@ use rollback_process::{HealthCheck, PortPlan, ProcessDefinition, ReleaseError, R
 
 use crate::demo::child::{self, ChildError, Ready};
 use crate::demo::fault::Fault;
-use crate::demo::remote::{LoadHandle, SwitchHandle};
+use crate::demo::release::Content;
+use crate::demo::remote::{DatabaseHandle, LoadHandle, SwitchHandle};
 use crate::demo::wire::AskError;
-use crate::scenario::Scenario;
+use crate::scenario::Setting;
 
 /// So many processes serve each release.
 const INSTANCES: u16 = 2;
@@ -26,26 +27,41 @@ pub(crate) enum WorldError {
     Child(#[from] ChildError),
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    #[error("cannot unpack a release into {}: {source}", folder.display())]
+    Unpack {
+        folder: PathBuf,
+        source: std::io::Error,
+    },
     #[error(
         "the {what} of this story is gone ({why}). Nobody waits longer than 15 minutes: start anew with another --journal"
     )]
     Gone { what: &'static str, why: AskError },
 }
 
-/// Versions 1, 2 and 3: the same program, with what is wrong with the second.
-pub(crate) fn releases(scenario: Scenario) -> Result<[Release; 3], WorldError> {
-    let release = |version: &str, fault: Fault| {
+/// What the operators know as the key that orders are signed with.
+pub(crate) const SIGNING_KEY: &str = "order-signing-key";
+
+/// Versions 1, 2 and 3: the same program on three folders, with what is wrong with the second.
+pub(crate) fn releases(
+    setting: &Setting,
+    folder: &Path,
+    database: Ready,
+) -> Result<[Release; 3], WorldError> {
+    let ours = database.address.to_string();
+    let release = |version: &str, content: Content, fault: Fault, database: &str, key: bool| {
+        let folder = folder.join(version);
+        content
+            .unpack(&folder)
+            .map_err(|source| WorldError::Unpack {
+                folder: folder.clone(),
+                source,
+            })?;
+        let folder = folder.to_string_lossy();
         let fault = fault.to_string();
         let definition = ProcessDefinition::new(executable()?)
-            .args([
-                "demo-shop",
-                "--version",
-                version,
-                "--port",
-                "{{port}}",
-                "--fault",
-                &fault,
-            ])
+            .args(["demo-shop", "--version", version, "--port", "{{port}}"])
+            .args(["--folder", &*folder, "--database", database])
+            .args(["--fault", &fault])
             .instances(INSTANCES)
             .port(PortPlan::Any)
             .health(
@@ -58,13 +74,29 @@ pub(crate) fn releases(scenario: Scenario) -> Result<[Release; 3], WorldError> {
                 Duration::from_millis(200),
                 Duration::from_secs(2),
             ));
+        let definition = if key {
+            definition.secret_env("ORDER_SIGNING_KEY", SIGNING_KEY)
+        } else {
+            definition
+        };
         Ok::<_, WorldError>(definition.release(version)?)
     };
+    // The fix of a missing variable is the variable; of everything else, a program without the mistake.
+    let (fixed, key) = match setting.content {
+        Content::NeedsSecret => (Content::NeedsSecret, true),
+        _ => (Content::Good, false),
+    };
+    let twos = setting.database.unwrap_or(&ours);
     Ok([
-        release("v1", Fault::Healthy)?,
-        release("v2", scenario.fault())?,
-        release("v3", Fault::Healthy)?,
+        release("v1", Content::Good, Fault::Healthy, &ours, false)?,
+        release("v2", setting.content, setting.fault(), twos, false)?,
+        release("v3", fixed, Fault::Healthy, &ours, key)?,
     ])
+}
+
+/// Starts the database that all releases share.
+pub(crate) async fn start_database() -> Result<Ready, WorldError> {
+    Ok(child::start(executable()?, "demo-database", []).await?)
 }
 
 /// Starts the switch; users come in at `port` of loopback.
@@ -78,10 +110,22 @@ pub(crate) async fn start_switch(port: u16) -> Result<Ready, WorldError> {
     .await?)
 }
 
-/// Sends the users.
-pub(crate) async fn send_users(switch: Ready, lines: &Path) -> Result<Ready, WorldError> {
+/// Sends so many users a second.
+pub(crate) async fn send_users(
+    switch: Ready,
+    rate: u32,
+    lines: &Path,
+) -> Result<Ready, WorldError> {
     let target: OsString = switch.address.to_string().into();
-    let args = ["--target".into(), target, "--out".into(), lines.into()];
+    let rate: OsString = rate.to_string().into();
+    let args = [
+        "--target".into(),
+        target,
+        "--rate".into(),
+        rate,
+        "--out".into(),
+        lines.into(),
+    ];
     Ok(child::start(executable()?, "demo-load", args).await?)
 }
 
@@ -93,6 +137,11 @@ pub(crate) fn switch(ready: Ready) -> SwitchHandle {
 /// The users that [`send_users`] sent.
 pub(crate) fn users(ready: Ready) -> LoadHandle {
     LoadHandle::new(ready.control.unwrap_or(ready.address))
+}
+
+/// The database that [`start_database`] started, here or in a controller that is dead.
+pub(crate) fn database(ready: Ready) -> DatabaseHandle {
+    DatabaseHandle::new(ready.address)
 }
 
 /// Whether both still stand.

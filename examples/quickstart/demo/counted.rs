@@ -19,6 +19,7 @@ pub(crate) struct Counted {
     registry: Registry,
     requests: Family<CodeLabel, Counter>,
     duration: Histogram,
+    memory: Gauge<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,10 +57,18 @@ impl Counted {
             Unit::Seconds,
             started,
         );
+        let memory = Gauge::<i64>::default();
+        registry.register_with_unit(
+            "process_resident_memory",
+            "Memory that this process occupies",
+            Unit::Bytes,
+            memory.clone(),
+        );
         Self {
             registry,
             requests,
             duration,
+            memory,
         }
     }
 
@@ -75,10 +84,23 @@ impl Counted {
 
     /// The page for `/metrics`.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        if let Some(bytes) = resident_bytes() {
+            self.memory.set(bytes);
+        }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// What the kernel says that this process occupies; none where there is no `/proc`.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 #[cfg(test)]
@@ -95,6 +117,19 @@ mod tests {
         );
         counted.answered(StatusCode::OK, Duration::from_millis(300));
         let after = counted.text().unwrap();
+        let resident = |text: &str| -> i64 {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+            line.unwrap().parse().unwrap()
+        };
+        let grown = vec![1_u8; 32 << 20];
+        let later = counted.text().unwrap();
+        assert!(
+            resident(&later) >= resident(&after) + 16 * (1 << 20),
+            "{later} {}",
+            grown.len()
+        );
         for line in [
             "http_requests_total{code=\"200\"} 1\n",
             "http_requests_total{code=\"500\"} 0\n",

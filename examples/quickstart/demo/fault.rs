@@ -17,8 +17,12 @@ pub(crate) enum Fault {
     Hang(Onset),
     /// Every answer takes between the two.
     Slow { least: Duration, most: Duration },
-    /// The program cannot start: a module is missing.
-    ImportError,
+    /// So many KiB are kept after every request, for ever.
+    MemoryLeak(u32),
+    /// All answers are a 500 for the first stretch of every so long a time.
+    Flapping { bad: Duration, every: Duration },
+    /// Only the request with this number fails.
+    Once(u64),
 }
 
 /// A share in (0, 1].
@@ -46,7 +50,7 @@ pub(crate) enum Fate {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "unknown fault {0:?}; write healthy, error-rate:0.3, crash-loop:1.5s or crash-loop:40 (requests), \
-     hang:1.5s or hang:40, slow:1s-3s, or import-error"
+     hang:1.5s or hang:40, slow:1s-3s, memory-leak:512 (KiB a request), flapping:1.5s/4s, or once:3 (request)"
 )]
 pub(crate) struct UnknownFault(String);
 
@@ -56,7 +60,10 @@ impl Fault {
     /// The same number always meets the same fate; no dice are thrown.
     pub(crate) fn fate(self, number: u64, age: Duration) -> Fate {
         match self {
-            Self::Healthy | Self::ImportError => Fate::Answered,
+            Self::Healthy | Self::MemoryLeak(_) => Fate::Answered,
+            Self::Flapping { bad, every } if within(age, every) < bad => Fate::Failed,
+            Self::Once(unlucky) if unlucky == number => Fate::Failed,
+            Self::Flapping { .. } | Self::Once(_) => Fate::Answered,
             Self::ErrorRate(share) if share.strikes(number) => Fate::Failed,
             Self::ErrorRate(_) => Fate::Answered,
             Self::CrashLoop(onset) if onset.reached(number, age) => Fate::Crashes,
@@ -67,6 +74,14 @@ impl Fault {
                 let tenths = u32::try_from(number.wrapping_mul(7) % 11).unwrap_or(0);
                 Fate::AnsweredAfter(least + most.saturating_sub(least) * tenths / 10)
             }
+        }
+    }
+
+    /// How many bytes stay behind after each request.
+    pub(crate) fn leaks(self) -> usize {
+        match self {
+            Self::MemoryLeak(kib) => usize::try_from(kib).unwrap_or(0) * 1024,
+            _ => 0,
         }
     }
 
@@ -82,6 +97,12 @@ impl Fault {
     pub(crate) fn hung(self, requests: u64, age: Duration) -> bool {
         matches!(self, Self::Hang(onset) if onset.reached(requests, age))
     }
+}
+
+/// How far into the stretch that is under way.
+fn within(age: Duration, every: Duration) -> Duration {
+    let millis = age.as_millis() % every.as_millis().max(1);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 impl Share {
@@ -119,7 +140,6 @@ impl FromStr for Fault {
         };
         let fault = match (name, detail) {
             ("healthy", None) => Some(Self::Healthy),
-            ("import-error", None) => Some(Self::ImportError),
             ("error-rate", detail) => detail
                 .unwrap_or("0.3")
                 .parse()
@@ -134,6 +154,13 @@ impl FromStr for Fault {
                 .and_then(|(least, most)| Some((seconds(least)?, seconds(most)?)))
                 .filter(|(least, most)| least <= most)
                 .map(|(least, most)| Self::Slow { least, most }),
+            ("memory-leak", Some(kib)) => kib.parse().ok().map(Self::MemoryLeak),
+            ("flapping", Some(detail)) => detail
+                .split_once('/')
+                .and_then(|(bad, every)| Some((seconds(bad)?, seconds(every)?)))
+                .filter(|(bad, every)| bad < every)
+                .map(|(bad, every)| Self::Flapping { bad, every }),
+            ("once", Some(number)) => number.parse().ok().map(Self::Once),
             _ => None,
         };
         fault.ok_or_else(unknown)
@@ -156,7 +183,16 @@ impl fmt::Display for Fault {
             Self::Slow { least, most } => {
                 write!(f, "slow:{}s-{}s", least.as_secs_f64(), most.as_secs_f64())
             }
-            Self::ImportError => f.write_str("import-error"),
+            Self::MemoryLeak(kib) => write!(f, "memory-leak:{kib}"),
+            Self::Flapping { bad, every } => {
+                write!(
+                    f,
+                    "flapping:{}s/{}s",
+                    bad.as_secs_f64(),
+                    every.as_secs_f64()
+                )
+            }
+            Self::Once(number) => write!(f, "once:{number}"),
         }
     }
 }
@@ -190,7 +226,9 @@ mod tests {
             "hang:2s",
             "hang:40",
             "slow:1s-3s",
-            "import-error",
+            "memory-leak:512",
+            "flapping:1.5s/4s",
+            "once:3",
         ] {
             assert_eq!(fault(text).to_string(), text);
         }
@@ -212,6 +250,9 @@ mod tests {
             "crash-loop:-1s",
             "hang:soon",
             "crash-loop:1.5",
+            "flapping:4s/4s",
+            "memory-leak",
+            "once:soon",
         ] {
             let error = text.parse::<Fault>().unwrap_err().to_string();
             assert!(
@@ -236,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn crash_and_hang_wait_for_their_onset() {
+    fn each_fault_strikes_when_it_should() {
         let old = Duration::from_millis(1500);
         let table = [
             ("crash-loop:3", 2, YOUNG, Fate::Answered),
@@ -251,6 +292,12 @@ mod tests {
             ("hang:3", 2, old, Fate::Answered),
             ("hang:3", 3, YOUNG, Fate::NeverAnswered),
             ("hang:1.5s", 0, old, Fate::NeverAnswered),
+            ("flapping:1s/4s", 7, YOUNG, Fate::Failed),
+            ("flapping:1s/4s", 7, old, Fate::Answered),
+            ("flapping:1s/4s", 7, old * 3, Fate::Failed),
+            ("once:2", 2, old, Fate::Failed),
+            ("once:2", 3, old, Fate::Answered),
+            ("memory-leak:512", 3, old, Fate::Answered),
         ];
         for (text, number, age, fate) in table {
             assert_eq!(

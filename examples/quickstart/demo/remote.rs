@@ -77,3 +77,31 @@ impl LoadHandle {
         wire::ask_json(self.control, Method::POST, "/stop", None::<&()>).await
     }
 }
+
+/// The story's end: makes a running database sick, and well again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DatabaseHandle {
+    address: SocketAddr,
+}
+
+impl DatabaseHandle {
+    /// The database that listens there.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// From now on it fails more than half of what it is asked.
+    pub(crate) async fn sick(self) -> Result<(), AskError> {
+        wire::ask_json(self.address, Method::POST, "/sick", None::<&()>).await
+    }
+
+    /// It is well again.
+    pub(crate) async fn well(self) -> Result<(), AskError> {
+        wire::ask_json(self.address, Method::POST, "/well", None::<&()>).await
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(self) -> Result<(), AskError> {
+        wire::ask_json(self.address, Method::POST, "/stop", None::<&()>).await
+    }
+}

@@ -1,12 +1,15 @@
 //! The demo's service: a small shop, started once per instance, with the fault of its release.
 //!
-//! `/` sells something, `/health` says whether the process is well, `/metrics` counts what it did. Like most services,
-//! it does not know that it answers wrongly: with an error rate of 30 % its health is still `ok`.
+//! It reads its release from a folder, reaches its database once, and then sells: `/` sells something, `/health` says
+//! whether the process is well, `/metrics` counts what it did. Like most services, it does not know that it answers
+//! wrongly: with an error rate of 30 % its health is still `ok`. A database that is sick later does not make it unwell
+//! either, since starting the shop again would heal nothing.
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -19,14 +22,17 @@ use tokio::sync::mpsc;
 
 use super::child::Ready;
 use super::counted::{self, Counted};
+use super::database::Database;
 use super::fault::{Fate, Fault};
+use super::prices::Program;
+use super::release::{self, Unfit};
 use super::wire::{self, Answer, RELEASE_HEADER};
 
 /// The exit code of a crash: "internal software error" of sysexits.h.
 pub(crate) const CRASH_CODE: u8 = 70;
 
-/// The file of the module that a release with an import error cannot find.
-const MISSING_MODULE: &str = "modules/payments-v3.module";
+/// A leak stops here, so that a story cannot take down the machine that it is told on.
+const MOST_LEAKED: usize = 1 << 30;
 
 /// Starts one instance of the shop.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,7 +43,13 @@ pub(crate) struct ShopArgs {
     /// The port on loopback; 0 takes any free one and prints it.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
-    /// What is wrong with this release.
+    /// The release's folder; without one, everything costs the same.
+    #[arg(long)]
+    pub(crate) folder: Option<PathBuf>,
+    /// Host and port of the database; without one, nothing is looked up.
+    #[arg(long)]
+    pub(crate) database: Option<String>,
+    /// What is wrong with this release once it runs.
     #[arg(long, default_value_t = Fault::Healthy)]
     pub(crate) fault: Fault,
     /// Ends by itself after so many seconds, should everybody forget it.
@@ -59,9 +71,8 @@ pub(crate) enum Ended {
 pub(crate) enum ShopError {
     #[error(transparent)]
     Listen(#[from] wire::ListenError),
-    /// The words of a loader that misses a module.
-    #[error("cannot load module \"payments\": {MISSING_MODULE}: {0}")]
-    Import(std::io::Error),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("cannot tell the address: {0}")]
     Address(std::io::Error),
     #[error("release name {0:?} cannot stand in a header")]
@@ -73,11 +84,11 @@ pub(crate) async fn run(
     args: ShopArgs,
     stop: impl Future<Output = ()>,
 ) -> Result<Ended, ShopError> {
-    if args.fault == Fault::ImportError {
-        log("INFO", &format!("shop {} starting", args.version));
-        // Really looked for, so that the error is the operating system's own.
-        std::fs::read(MISSING_MODULE).map_err(ShopError::Import)?;
-    }
+    log("INFO", &format!("shop {} starting", args.version));
+    let prices = match &args.folder {
+        Some(folder) => Some(release::load(folder, |name| std::env::var(name).ok())?),
+        None => None,
+    };
     let listener = wire::listen(SocketAddr::from(([127, 0, 0, 1], args.port))).await?;
     let address = listener.local_addr().map_err(ShopError::Address)?;
     if args.port == 0 {
@@ -88,11 +99,12 @@ pub(crate) async fn run(
         "INFO",
         &format!("shop {} listening on {address}", args.version),
     );
-    serve(args, listener, stop).await
+    serve(args, prices, listener, stop).await
 }
 
 async fn serve(
     args: ShopArgs,
+    prices: Option<Program>,
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<Ended, ShopError> {
@@ -101,13 +113,17 @@ async fn serve(
     let (crash, mut crashed) = mpsc::unbounded_channel();
     let shop = Arc::new(Shop {
         release,
+        prices,
+        database: args.database.map(Database::at),
         fault: args.fault,
+        leaked: Mutex::new(Vec::new()),
         started: Instant::now(),
         requests: AtomicU64::new(0),
         counted: Counted::new(),
         hanging: AtomicBool::new(false),
         crash,
     });
+    let opening = Arc::clone(&shop);
     let dies = async {
         match args.fault.dies_at() {
             Some(age) => tokio::time::sleep(age).await,
@@ -123,7 +139,12 @@ async fn serve(
     let served = wire::serve(listener, ends, move |request| {
         Arc::clone(&shop).handle(request)
     });
+    let opens = async move {
+        opening.open().await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
+        () = opens => Ok(Ended::Stopped),
         () = served => {
             log("INFO", &format!("shop {} stopped", args.version));
             Ok(Ended::Stopped)
@@ -150,7 +171,11 @@ fn log(level: &str, text: &str) {
 
 struct Shop {
     release: HeaderValue,
+    prices: Option<Program>,
+    database: Option<Database>,
     fault: Fault,
+    /// What is never given back.
+    leaked: Mutex<Vec<Vec<u8>>>,
     started: Instant,
     /// Sales asked for, which is what numbers them.
     requests: AtomicU64,
@@ -161,6 +186,22 @@ struct Shop {
 }
 
 impl Shop {
+    /// Looks for the database until it is reached, and says each new reason why it is not.
+    async fn open(&self) {
+        let Some(database) = &self.database else {
+            return;
+        };
+        let mut said = String::new();
+        while let Err(why) = database.reach().await {
+            if why != said {
+                log("ERROR", &why);
+                said = why;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        log("INFO", "the database answers");
+    }
+
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let mut answer = match request.uri().path() {
             "/" => self.sell().await,
@@ -181,7 +222,7 @@ impl Shop {
         let status = match self.fault.fate(number, self.started.elapsed()) {
             Fate::Answered => {
                 tokio::time::sleep(work).await;
-                StatusCode::OK
+                self.price(number).await
             }
             Fate::AnsweredAfter(delay) => {
                 tokio::time::sleep(delay).await;
@@ -219,18 +260,53 @@ impl Shop {
                 return std::future::pending().await;
             }
         };
+        self.leak();
         self.counted.answered(status, asked.elapsed());
         let body = json!({ "order": number, "ok": status == StatusCode::OK });
         wire::json(status, &body)
     }
 
+    /// What the shop is there for: is it in stock, and what does it cost?
+    async fn price(&self, number: u64) -> StatusCode {
+        let stock = match &self.database {
+            Some(database) => database.look_up().await,
+            None => Ok(()),
+        };
+        let price = match &self.prices {
+            Some(prices) => prices.price(number).map_err(|why| why.to_string()),
+            None => Ok(1),
+        };
+        match stock.and(price) {
+            Ok(_) => StatusCode::OK,
+            Err(why) => {
+                log("ERROR", &format!("request {number} GET / failed: {why}"));
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    /// Keeps the order in a cache that nobody ever empties.
+    fn leak(&self) {
+        let bytes = self.fault.leaks();
+        if bytes > 0
+            && let Ok(mut leaked) = self.leaked.lock()
+            && leaked.len() * bytes < MOST_LEAKED
+        {
+            // Written to, so that it is memory and not only a promise of the kernel's.
+            leaked.push(vec![1; bytes]);
+        }
+    }
+
     async fn health(&self) -> Answer {
         self.silent_if_hung().await;
         let release = self.release.to_str().unwrap_or_default();
-        wire::json(
-            StatusCode::OK,
-            &json!({ "status": "ok", "release": release }),
-        )
+        let (code, status) = match &self.database {
+            Some(database) if !database.was_reached() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "waits for its database")
+            }
+            _ => (StatusCode::OK, "ok"),
+        };
+        wire::json(code, &json!({ "status": status, "release": release }))
     }
 
     async fn metrics(&self) -> Answer {
@@ -257,184 +333,5 @@ impl Shop {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::demo::wire::{AskError, ask, get};
-    use tokio::sync::oneshot;
-    use tokio::task::JoinHandle;
-
-    const LONG: Duration = Duration::from_secs(10);
-
-    /// A shop in this process; dropping `stop` stops it.
-    struct Open {
-        address: SocketAddr,
-        stop: oneshot::Sender<()>,
-        ended: JoinHandle<Result<Ended, ShopError>>,
-    }
-
-    async fn open(fault: &str) -> Open {
-        let listener = wire::listen(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let args = ShopArgs {
-            version: "v2".into(),
-            port: 0,
-            fault: fault.parse().unwrap(),
-            lifetime_s: 30,
-        };
-        let ended = tokio::spawn(serve(args, listener, async { drop(stopped.await) }));
-        Open {
-            address,
-            stop,
-            ended,
-        }
-    }
-
-    impl Open {
-        async fn close(self) -> Ended {
-            drop(self.stop);
-            tokio::time::timeout(LONG, self.ended)
-                .await
-                .unwrap()
-                .unwrap()
-                .unwrap()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_healthy_shop_names_its_release_and_counts_what_it_sold() {
-        let shop = open("healthy").await;
-        for _ in 0..3 {
-            let sold = ask(shop.address, get("/"), LONG).await.unwrap();
-            assert_eq!(sold.status(), StatusCode::OK);
-            assert_eq!(sold.headers()[RELEASE_HEADER], "v2");
-        }
-        let health = ask(shop.address, get("/health"), LONG).await.unwrap();
-        assert_eq!(health.body(), r#"{"release":"v2","status":"ok"}"#);
-        let metrics = ask(shop.address, get("/metrics"), LONG).await.unwrap();
-        let text = String::from_utf8(metrics.body().to_vec()).unwrap();
-        for line in [
-            "http_requests_total{code=\"200\"} 3\n",
-            "http_requests_total{code=\"500\"} 0\n",
-            "http_request_duration_seconds_count 3\n",
-            "http_request_duration_seconds_bucket{le=\"+Inf\"} 3\n",
-        ] {
-            assert!(text.contains(line), "no {line:?} in\n{text}");
-        }
-        let started = text
-            .lines()
-            .find_map(|line| line.strip_prefix("process_start_time_seconds "));
-        let started: f64 = started.unwrap().parse().unwrap();
-        assert!(started > 1.7e9, "{started}");
-        assert_eq!(
-            ask(shop.address, get("/else"), LONG)
-                .await
-                .unwrap()
-                .status(),
-            StatusCode::NOT_FOUND
-        );
-        assert_eq!(shop.close().await, Ended::Stopped);
-    }
-
-    #[tokio::test]
-    async fn an_error_rate_fails_that_share_of_the_sales_and_leaves_the_health_well() {
-        let shop = open("error-rate:0.3").await;
-        let mut failed = 0;
-        for _ in 0..20 {
-            let sold = ask(shop.address, get("/"), LONG).await.unwrap();
-            failed += u32::from(sold.status() == StatusCode::INTERNAL_SERVER_ERROR);
-        }
-        assert_eq!(failed, 6);
-        assert_eq!(
-            ask(shop.address, get("/health"), LONG)
-                .await
-                .unwrap()
-                .status(),
-            StatusCode::OK
-        );
-        let metrics = ask(shop.address, get("/metrics"), LONG).await.unwrap();
-        let text = String::from_utf8(metrics.body().to_vec()).unwrap();
-        assert!(
-            text.contains("http_requests_total{code=\"500\"} 6\n"),
-            "{text}"
-        );
-        shop.close().await;
-    }
-
-    #[tokio::test]
-    async fn a_crash_breaks_the_open_request_and_ends_the_process() {
-        let shop = open("crash-loop:2").await;
-        for _ in 0..2 {
-            ask(shop.address, get("/"), LONG).await.unwrap();
-        }
-        let last = tokio::spawn(ask(shop.address, get("/"), LONG));
-        let ended = tokio::time::timeout(LONG, shop.ended)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        assert_eq!(ended, Ended::Crashed);
-        // In the program the process exits here, which closes every connection.
-        last.abort();
-        let gone = ask(shop.address, get("/"), LONG).await;
-        assert!(matches!(gone, Err(AskError::Connect { .. })), "{gone:?}");
-    }
-
-    #[tokio::test]
-    async fn a_short_life_ends_without_being_asked() {
-        let shop = open("crash-loop:0.05s").await;
-        let ended = tokio::time::timeout(LONG, shop.ended)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        assert_eq!(ended, Ended::Crashed);
-    }
-
-    #[tokio::test]
-    async fn a_hung_shop_is_silent_on_every_page() {
-        let shop = open("hang:1").await;
-        assert!(ask(shop.address, get("/health"), LONG).await.is_ok());
-        assert!(ask(shop.address, get("/"), LONG).await.is_ok());
-        for page in ["/", "/health", "/metrics"] {
-            let silent = ask(shop.address, get(page), Duration::from_millis(100)).await;
-            assert!(
-                matches!(silent, Err(AskError::TimedOut { .. })),
-                "{page}: {silent:?}"
-            );
-        }
-        assert_eq!(shop.close().await, Ended::Stopped);
-    }
-
-    #[tokio::test]
-    async fn a_slow_shop_answers_after_its_delay() {
-        let shop = open("slow:0.05s-0.06s").await;
-        let asked = Instant::now();
-        assert_eq!(
-            ask(shop.address, get("/"), LONG).await.unwrap().status(),
-            StatusCode::OK
-        );
-        assert!(asked.elapsed() >= Duration::from_millis(50));
-        shop.close().await;
-    }
-
-    #[tokio::test]
-    async fn a_missing_module_stops_the_start_with_its_name() {
-        let args = ShopArgs {
-            version: "v2".into(),
-            port: 0,
-            fault: Fault::ImportError,
-            lifetime_s: 30,
-        };
-        let error = run(args, std::future::pending())
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("cannot load module \"payments\"") && error.contains("No such file"),
-            "{error}"
-        );
-    }
-}
+#[path = "shop_tests.rs"]
+mod tests;
