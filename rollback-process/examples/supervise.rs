@@ -12,7 +12,7 @@ use std::{error::Error, time::Duration};
 
 use rollback_core::{
     model::{
-        Change, ChangeError, ChangeId, ChangeRequest, DeploymentId, Expectation, Placement,
+        Change, ChangeError, ChangeId, ChangeRequest, DeploymentId, Expectation, Pace, Placement,
         ServiceId, Timestamp,
     },
     ports::Deployer as _,
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
         let change = Change::Converge {
             release: release.id.clone(),
-            placement: Placement::InPlace,
+            placement: Placement::InPlace(Pace::AtOnce),
         };
         let expect = Expectation {
             wanted: seen.wanted,

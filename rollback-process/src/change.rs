@@ -1,7 +1,7 @@
 //! How a change is taken: admitted if it can be run, fenced, then written in one step.
 
 use rollback_core::model::{
-    Accepted, Change, ChangeError, ChangeRequest, Placement, Release, ReleaseId, Wanted,
+    Accepted, Change, ChangeError, ChangeRequest, Pace, Placement, Release, ReleaseId, Wanted,
 };
 
 use crate::{
@@ -113,7 +113,12 @@ fn changed(mut state: WantedState, request: &ChangeRequest) -> Result<WantedStat
     match &request.change {
         Change::Converge { release, placement } => {
             state.replaced_by.remove(release);
-            if *placement == Placement::InPlace {
+            if let Placement::InPlace(pace) = placement {
+                if *pace != Pace::AtOnce {
+                    return Err(ChangeError::unsupported(
+                        "processes are replaced all at once, not at a pace",
+                    ));
+                }
                 for (old, _) in before.iter().filter(|(old, _)| *old != release) {
                     state.replaced_by.insert(old.clone(), release.clone());
                 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rollback_core::{
-    model::{InstanceState, Placement, Release},
+    model::{InstanceState, Pace, Placement, Release},
     ports::Deployer as _,
 };
 use rollback_process::{HealthCheck, ProcessDefinition, ProcessDeployer};
@@ -170,7 +170,10 @@ async fn a_controller_killed_at_any_moment_doubles_and_orphans_nothing() {
         reopen(&mut bench);
         let v1 = same_release("v1", Path::new("/bin/sh"), &["-c", &script]);
         if !bench.look().await.wanted.runs(&v1.id) {
-            bench.converge(&v1, Placement::InPlace).await.unwrap();
+            bench
+                .converge(&v1, Placement::InPlace(Pace::AtOnce))
+                .await
+                .unwrap();
         }
         bench.until_ready(&v1).await;
         let now = leaders(&bench);
@@ -195,7 +198,10 @@ async fn a_controller_killed_at_any_moment_doubles_and_orphans_nothing() {
 async fn an_intent_without_a_pid_is_resolved_by_the_marker() {
     let mut bench = Bench::new();
     let v1 = bench.script("exec sleep 600").release("v1").unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let before = ready(&bench.until_ready(&v1).await, &v1);
     let pids = processes(bench.dir.path());
     // As a controller leaves it that dies between the start and the record.
@@ -237,7 +243,10 @@ async fn an_intent_without_a_pid_is_resolved_by_the_marker() {
 async fn a_damaged_record_is_rebuilt_from_its_process() {
     let mut bench = Bench::new();
     let v1 = bench.hello().release("v1").unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let before = ready(&bench.until_ready(&v1).await, &v1);
     let pids = processes(bench.dir.path());
     close(&mut bench).await;
@@ -258,7 +267,10 @@ async fn a_damaged_record_is_rebuilt_from_its_process() {
 async fn a_bystander_with_the_same_pid_is_not_touched() {
     let mut bench = Bench::new();
     let v1 = bench.script("exec sleep 600").release("v1").unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&v1).await;
     let pids = processes(bench.dir.path());
     close(&mut bench).await;
@@ -322,7 +334,10 @@ async fn what_ended_unwatched_is_told_and_started_only_if_it_is_wanted() {
             .lines()
             .count()
     };
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&v1).await;
     for wanted in [true, false] {
         close(&mut bench).await;

@@ -24,7 +24,7 @@ use rollback::WithTraffic;
 use rollback_core::{
     model::{
         Accepted, Change, ChangeError, ChangeId, ChangeRequest, DeploymentId, Etag, Expectation,
-        Instance, Placement, Release, ReleaseId, ServiceId, Share, Timestamp, Weight,
+        Instance, Pace, Placement, Release, ReleaseId, ServiceId, Share, Timestamp, Weight,
     },
     ports::{Deployer, Traffic, TrafficShifter},
 };
@@ -150,7 +150,7 @@ impl DeployerHarness for Processes {
         let placement = if weights {
             Placement::Beside
         } else {
-            Placement::InPlace
+            Placement::InPlace(Pace::AtOnce)
         };
         self.change(
             &service,

@@ -13,7 +13,7 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, time::Duratio
 
 use rollback_core::{
     model::{
-        Change, ChangeError, Expectation, InstanceState, Placement, Secret, Share, Timestamp,
+        Change, ChangeError, Expectation, InstanceState, Pace, Placement, Secret, Share, Timestamp,
         Wanted, Weight,
     },
     ports::Deployer as _,
@@ -26,7 +26,10 @@ async fn a_release_starts_beside_another_and_the_other_is_retired() {
     let bench = Bench::new();
     let v1 = bench.hello().instances(2).release("v1").unwrap();
     let v2 = bench.hello().env("V", "2").release("v2").unwrap();
-    let accepted = bench.converge(&v1, Placement::InPlace).await.unwrap();
+    let accepted = bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let seen = bench.until_ready(&v1).await;
     assert_eq!(seen.etag, accepted.etag);
     assert_eq!(seen.last_change.as_ref().unwrap().to_string(), "d1.s1.a1");
@@ -70,9 +73,15 @@ async fn in_place_the_old_release_goes_only_when_the_new_one_is_ready() {
         .health(rollback_process::HealthCheck::tcp())
         .release("v3")
         .unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&v1).await;
-    bench.converge(&v2, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v2, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_failing(&v2).await;
     let seen = bench.look().await;
     assert_eq!(
@@ -81,7 +90,10 @@ async fn in_place_the_old_release_goes_only_when_the_new_one_is_ready() {
         "the old capacity was removed first"
     );
     assert_eq!(seen.weight(&v1.id), Weight::ALL);
-    bench.converge(&v3, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v3, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench
         .until("v2 gone", |seen| {
             seen.arm(&v2.id).is_none() || ready(seen, &v1).len() == 1
@@ -109,7 +121,10 @@ async fn a_fixed_port_is_handed_over() {
     let v1 = fixed.clone().release("v1").unwrap();
     let v2 = fixed.env("V", "2").release("v2").unwrap();
     for release in [&v1, &v2] {
-        bench.converge(release, Placement::InPlace).await.unwrap();
+        bench
+            .converge(release, Placement::InPlace(Pace::AtOnce))
+            .await
+            .unwrap();
         let id = &release.id;
         bench
             .until("alone", |seen| seen.is_ready(id) && seen.arms.len() == 1)
@@ -126,7 +141,10 @@ async fn a_process_that_ignores_the_friendly_signal_is_killed_with_its_children(
         .stop_grace(Duration::from_millis(300))
         .release("v1")
         .unwrap();
-    bench.converge(&stubborn, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&stubborn, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&stubborn).await;
     assert!(processes(bench.dir.path()).len() >= 2);
     let dir = bench.dir.path().join("shop/logs");
@@ -147,7 +165,10 @@ async fn a_friendly_process_ends_its_own_way() {
         .script("trap 'echo saved; exit 0' TERM; while :; do sleep 0.05; done")
         .release("v1")
         .unwrap();
-    bench.converge(&polite, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&polite, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&polite).await;
     bench.stop().await;
     let words = bench
@@ -166,7 +187,10 @@ async fn a_crash_loop_is_a_fact_with_its_exit_its_count_and_its_words() {
         .script("echo ModuleNotFoundError: no pay; exit 3")
         .release("v2")
         .unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&v1).await;
     bench.converge(&bad, Placement::Beside).await.unwrap();
     let why = bench.until_failing(&bad).await;
@@ -200,7 +224,10 @@ async fn a_crash_by_a_signal_takes_the_children_along_and_is_mended() {
         .script("exec sleep 601 & echo $$; wait")
         .release("v1")
         .unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench.until_ready(&v1).await;
     let before = processes(bench.dir.path());
     assert_eq!(before.len(), 2);
@@ -262,7 +289,10 @@ async fn what_cannot_start_is_refused_with_the_reason() {
     for (release, says) in &table {
         for result in [
             bench.deployer.check(&bench.service, release).await,
-            bench.converge(release, Placement::InPlace).await.map(drop),
+            bench
+                .converge(release, Placement::InPlace(Pace::AtOnce))
+                .await
+                .map(drop),
         ] {
             let Err(ChangeError::Refused { why }) = result else {
                 panic!("{says}: {result:?}")
@@ -290,7 +320,7 @@ async fn what_cannot_start_is_refused_with_the_reason() {
     for (damage, says) in damages {
         damage(&path);
         let error = bench
-            .converge(&good, Placement::InPlace)
+            .converge(&good, Placement::InPlace(Pace::AtOnce))
             .await
             .unwrap_err()
             .to_string();
@@ -307,7 +337,7 @@ async fn a_change_decided_for_another_state_is_not_taken() {
     let v2 = bench.script("exec sleep 602").release("v2").unwrap();
     let change = Change::Converge {
         release: v1.id.clone(),
-        placement: Placement::InPlace,
+        placement: Placement::InPlace(Pace::AtOnce),
     };
     let first = bench.request(change.clone(), Some(&v1)).await;
     let mut late = first.clone();
@@ -362,7 +392,10 @@ async fn a_process_gets_its_secret_and_nothing_of_the_controllers_environment() 
         .release("v1")
         .unwrap();
     assert!(!serde_json::to_string(&v1).unwrap().contains("hunter2"));
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let words = bench.until_said(&v1, "url is ***", 50).await;
     let inherited = words.iter().filter(|line| line.starts_with("CARGO"));
     assert_eq!(inherited.count(), 0, "{words:?}");
@@ -389,7 +422,10 @@ async fn a_flood_of_output_is_cut() {
         .log(LogLimits::new(16_384, 120))
         .release("v1")
         .unwrap();
-    bench.converge(&flood, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&flood, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let flooded = bench.dir.path().join("flooded");
     eventually("flood", || flooded.exists().then_some(())).await;
     let dir = bench.dir.path().join("shop/logs");
@@ -411,7 +447,10 @@ async fn a_flood_of_output_is_cut() {
 async fn an_instance_that_answers_badly_is_never_ready_and_one_that_fails_later_is_unhealthy() {
     let bench = Bench::new();
     let bad = bench.hello().env("ANSWER", "503 No").release("v1").unwrap();
-    bench.converge(&bad, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&bad, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let seen = bench
         .until("listening", |seen| {
             let address = seen
@@ -430,7 +469,10 @@ async fn an_instance_that_answers_badly_is_never_ready_and_one_that_fails_later_
         .stop_grace(Duration::from_millis(100))
         .release("v2")
         .unwrap();
-    bench.converge(&good, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&good, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     bench
         .until("alone", |seen| {
             seen.is_ready(&good.id) && seen.arms.len() == 1
@@ -456,7 +498,10 @@ async fn two_controllers_see_the_same_and_one_of_them_supervises() {
     let second = ProcessDeployer::open(bench.dir.path()).unwrap();
     let v1 = bench.script("exec sleep 600").release("v1").unwrap();
     let v2 = bench.script("exec sleep 602").release("v2").unwrap();
-    bench.converge(&v1, Placement::InPlace).await.unwrap();
+    bench
+        .converge(&v1, Placement::InPlace(Pace::AtOnce))
+        .await
+        .unwrap();
     let seen = bench.until_ready(&v1).await;
     let other = second.observe(&bench.service).await.unwrap();
     assert_eq!(seen, other);

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use rollback_core::{
     model::{
         Accepted, ArmObservation, ArmState, Change, ChangeError, ChangeRequest, Definition,
-        Instance, InstanceId, InstanceState, Observation, Placement, PlatformRollback,
+        Instance, InstanceId, InstanceState, Observation, Pace, Placement, PlatformRollback,
         PlatformRollbackState, Release, ReleaseId, ServiceId, Timestamp, Wanted, Weight,
     },
     ports::{Capabilities, Deployer},
@@ -208,7 +208,7 @@ impl<A: EcsApi> Deployer for EcsDeployer<A> {
         match &request.change {
             Change::Converge {
                 release,
-                placement: Placement::InPlace,
+                placement: Placement::InPlace(Pace::AtOnce),
             } => {
                 let update = self.api.update_service(service.as_str(), release.as_str());
                 update.await?;

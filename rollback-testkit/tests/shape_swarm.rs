@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use rollback_core::{
     model::{
         Accepted, ArmObservation, ArmState, Change, ChangeError, ChangeId, ChangeRequest,
-        Definition, Etag, Instance, InstanceId, InstanceState, Observation, Placement,
+        Definition, Etag, Instance, InstanceId, InstanceState, Observation, Pace, Placement,
         PlatformRollback, PlatformRollbackState, Release, ReleaseId, ServiceId, Timestamp, Wanted,
         Weight,
     },
@@ -215,7 +215,7 @@ impl<A: SwarmApi> Deployer for SwarmDeployer<A> {
         let release = match &request.change {
             Change::Converge {
                 release,
-                placement: Placement::InPlace,
+                placement: Placement::InPlace(Pace::AtOnce),
             } => release,
             Change::Retire { release } if seen.wanted.runs(release) => {
                 return Err(ChangeError::refused("it serves"));
@@ -479,7 +479,7 @@ async fn an_update_whose_answer_was_lost_is_found_by_its_tag() {
         ChangeId::try_from("d1.s1.a1".to_owned()).unwrap(),
         Change::Converge {
             release: release.id.clone(),
-            placement: Placement::InPlace,
+            placement: Placement::InPlace(Pace::AtOnce),
         },
         rollback_core::model::Expectation {
             wanted: seen.wanted,

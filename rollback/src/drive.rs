@@ -111,14 +111,10 @@ impl Drive {
         shared: Arc<Shared>,
         mailbox: mpsc::UnboundedReceiver<Box<Letter>>,
     ) -> Self {
-        let strategy = match setup.policy.strategy {
-            rollback_core::policy::Strategy::BlueGreen { .. } => "blue_green",
-            _ => "other",
-        };
         let tracker = Tracker::new(
             setup.metrics.clone(),
             setup.service.clone(),
-            strategy,
+            setup.policy.strategy.name(),
             setup.policy.digest(),
         );
         let now = setup.clock.now();

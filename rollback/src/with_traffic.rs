@@ -130,7 +130,7 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
 #[async_trait]
 impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = self.deployer.capabilities().with_weights();
+        let mut capabilities = self.deployer.capabilities().with_weights().never_in_place();
         capabilities.tags_changes &= self.tagged;
         capabilities
     }
@@ -157,7 +157,7 @@ impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
         match &request.change {
             Change::Weights { shares } => self.shift(service, request, shares, &seen).await,
             Change::Converge {
-                placement: Placement::InPlace,
+                placement: Placement::InPlace(_),
                 ..
             } => Err(ChangeError::unsupported(
                 "replacing in place beside a traffic shifter; use a strategy that starts the candidate beside",

@@ -62,6 +62,7 @@ impl Names {
     fn step(&self, step: &Step) -> String {
         match step {
             Step::Check { hold_for } => format!("check for {}", duration_text(*hold_for)),
+            Step::Wait { length } => format!("wait {}", duration_text(*length)),
             Step::Bake { length } => format!("bake for {}", duration_text(*length)),
             Step::Verify { hold_for } => format!("verify for {}", duration_text(*hold_for)),
             other => other

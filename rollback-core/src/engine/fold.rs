@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     entry::{Input, Step},
-    model::{Answer, ArmState, InstanceState, MetricId, Observation, Reading, Sample, Timestamp},
+    model::{
+        Answer, ArmState, InstanceState, MetricId, Observation, Reading, Sample, Timestamp, Weight,
+    },
     ports::NotifyError,
 };
 
@@ -146,6 +148,7 @@ impl Engine {
         if let Some(active) = &mut self.state.active {
             active.count_crashes(observation);
             active.see(at, observation);
+            active.watch_what_takes_over(at, observation);
         }
         self.state.seen = Some(Seen {
             asked_at,
@@ -174,16 +177,34 @@ impl Active {
         self.crashes.now = self.crashes.now.max(seen);
     }
 
+    /// A candidate that takes the place of what runs is watched from its first traffic on, while
+    /// it is still taking over.
+    fn watch_what_takes_over(&mut self, at: Timestamp, observation: &Observation) {
+        let takes_over = matches!(
+            self.steps.get(self.index),
+            Some(Step::Converge { placement, .. }) if placement.is_in_place()
+        );
+        if takes_over
+            && self.step.is_some()
+            && self.watch.is_none()
+            && self.rollback.is_none()
+            && self.promoted_by.is_none()
+            && observation.weight(&self.candidate) > Weight::NONE
+        {
+            self.begin_watch(at);
+        }
+    }
+
     /// Since when the platform shows what the running step waits for.
     pub(super) fn see(&mut self, at: Timestamp, observation: &Observation) {
         let Some(release) = self.steps.get(self.index).and_then(|step| match step {
-            Step::Check { .. } | Step::Bake { .. } => Some(&self.candidate),
+            Step::Check { .. } | Step::Wait { .. } | Step::Bake { .. } => Some(&self.candidate),
             Step::Verify { .. } => self.stable.as_ref(),
             _ => None,
         }) else {
             return;
         };
-        let carries_all = || observation.weight(release) == crate::model::Weight::ALL;
+        let carries_all = || observation.weight(release) == Weight::ALL;
         let good = observation
             .arm(release)
             .is_some_and(|arm| arm.state == ArmState::Ready)

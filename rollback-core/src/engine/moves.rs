@@ -36,6 +36,8 @@ impl Active {
                         .any(|share| share.release == self.candidate && share.weight > Weight::NONE)
             }
             Some(Step::Verify { .. }) => true,
+            // A platform that does not say who carries how much is watched from here on.
+            Some(Step::Bake { .. }) => self.watch.is_none(),
             _ => false,
         };
         if watch {
@@ -48,7 +50,7 @@ impl Active {
         let planned = if verifies {
             self.policy.verify.within
         } else {
-            self.policy.bake + self.policy.deadlines.shift.min(Duration::from_secs(60))
+            self.planned_watch()
         };
         let stable = self.stable.as_ref().unwrap_or(&self.candidate);
         let start = WatchStart::new(
@@ -62,6 +64,23 @@ impl Active {
         .with_baseline(self.baseline.clone().unwrap_or_default());
         let start = if verifies { start.verifying() } else { start };
         self.watch = Some(Watch::begin(&self.rules, &start, verifies));
+    }
+
+    /// How long the candidate will be watched from here to the end of its bake, if nothing comes
+    /// between.
+    fn planned_watch(&self) -> Duration {
+        let deadlines = self.policy.deadlines;
+        let mut sum = Duration::ZERO;
+        for step in self.steps.iter().skip(self.index) {
+            sum += match step {
+                Step::Converge { .. } => deadlines.converge.min(Duration::from_secs(60)),
+                Step::Weights { .. } => deadlines.shift.min(Duration::from_secs(60)),
+                Step::Wait { length } => *length,
+                Step::Bake { length } => return sum + *length,
+                _ => Duration::ZERO,
+            };
+        }
+        sum
     }
 
     pub(super) fn move_change(

@@ -2,8 +2,9 @@
 
 use crate::{
     entry::Step,
-    model::{Observation, Placement, ReleaseId, Share, Wanted, Weight},
-    policy::{Policy, Strategy},
+    model::{Observation, Pace, Placement, ReleaseId, Share, Wanted, Weight},
+    policy::{PlannedStep, Policy},
+    ports::Capabilities,
 };
 
 /// The steps of a deployment where one release serves everybody and another one follows it: what a
@@ -13,6 +14,35 @@ pub(crate) fn foreseen(policy: &Policy, stable: &ReleaseId, candidate: &ReleaseI
     rollout(policy, &wanted, Some(stable), candidate)
 }
 
+/// What a platform must be able to do for a policy's plans, and cannot.
+pub(super) fn missing(policy: &Policy, can: Capabilities) -> Option<String> {
+    let name = policy.strategy.name();
+    let steps = policy.strategy.steps();
+    let divides = steps
+        .iter()
+        .any(|step| matches!(step, PlannedStep::Weight(_)));
+    match policy.strategy.placement() {
+        Placement::Beside if !can.two_arms || (divides && !can.weights) => Some(format!(
+            "`{name}` needs a platform that runs two releases side by side and divides traffic \
+             between them; join a traffic shifter with `WithTraffic`, or use `rolling` or `recreate`"
+        )),
+        Placement::Beside => None,
+        Placement::InPlace(_) if !can.in_place => Some(format!(
+            "`{name}` replaces what runs in its place, and this platform cannot; use `blue_green` \
+             or `canary`"
+        )),
+        Placement::InPlace(Pace::Rolling { .. }) if !can.rolling => Some(format!(
+            "`{name}` needs a platform that replaces instances one by one, and this one cannot; \
+             use another strategy, such as `blue_green` or `recreate`"
+        )),
+        Placement::InPlace(Pace::StopFirst) if !can.stops_first => Some(format!(
+            "`{name}` needs a platform that stops what runs before it starts the replacement, and \
+             this one cannot; use another strategy, such as `blue_green` or `rolling`"
+        )),
+        Placement::InPlace(_) => None,
+    }
+}
+
 /// The steps that bring the candidate into production.
 pub(super) fn rollout(
     policy: &Policy,
@@ -20,7 +50,6 @@ pub(super) fn rollout(
     stable: Option<&ReleaseId>,
     candidate: &ReleaseId,
 ) -> Vec<Step> {
-    let Strategy::BlueGreen { holdback, check } = policy.strategy;
     let mut steps = Vec::new();
     let stable_runs = stable.filter(|stable| wanted.runs(stable));
     // Left over from a deployment that this one supersedes: out of the way first, while the stable
@@ -37,76 +66,118 @@ pub(super) fn rollout(
             }
         }
     }
-    steps.push(Step::Converge {
-        release: candidate.clone(),
-        placement: Placement::Beside,
-    });
-    steps.push(Step::Check { hold_for: check });
-    let held_back = stable_runs.filter(|_| holdback > Weight::NONE);
-    match held_back {
-        Some(stable) => steps.push(Step::Weights {
-            shares: vec![
-                Share {
-                    release: candidate.clone(),
-                    weight: holdback.rest(),
-                },
-                Share {
+    let mut serves_all = false;
+    for planned in policy.strategy.steps() {
+        match planned {
+            PlannedStep::Converge(placement) => steps.push(Step::Converge {
+                release: candidate.clone(),
+                placement: *placement,
+            }),
+            PlannedStep::Check(hold_for) => steps.push(Step::Check {
+                hold_for: *hold_for,
+            }),
+            PlannedStep::Weight(weight) => match stable_runs {
+                Some(stable) if *weight < Weight::ALL => {
+                    steps.push(divided(candidate, *weight, stable));
+                }
+                // Without a release to share with, the first share is everything.
+                _ if serves_all => {}
+                _ => {
+                    steps.push(everything_to(candidate));
+                    serves_all = true;
+                }
+            },
+            PlannedStep::Wait(length) => steps.push(Step::Wait { length: *length }),
+            PlannedStep::Bake => steps.push(Step::Bake {
+                length: policy.bake,
+            }),
+            PlannedStep::Retire => match stable_runs {
+                Some(stable) => steps.push(Step::Retire {
                     release: stable.clone(),
-                    weight: holdback,
-                },
-            ],
-        }),
-        None => steps.push(everything_to(candidate)),
-    }
-    steps.push(Step::Bake {
-        length: policy.bake,
-    });
-    if held_back.is_some() {
-        steps.push(everything_to(candidate));
-    }
-    match stable_runs {
-        Some(stable) => steps.push(Step::Retire {
-            release: stable.clone(),
-        }),
-        None => steps.extend(retire_all_but(wanted, candidate)),
+                }),
+                None => steps.extend(retire_all_but(wanted, candidate)),
+            },
+        }
     }
     steps
 }
 
 /// The steps that take the candidate without further evidence.
-pub(super) fn promotion(wanted: &Wanted, candidate: &ReleaseId) -> Vec<Step> {
-    let mut steps = vec![
-        Step::Converge {
-            release: candidate.clone(),
-            placement: Placement::Beside,
-        },
-        everything_to(candidate),
-    ];
-    steps.extend(retire_all_but(wanted, candidate));
+pub(super) fn promotion(policy: &Policy, wanted: &Wanted, candidate: &ReleaseId) -> Vec<Step> {
+    let placement = policy.strategy.placement();
+    let mut steps = vec![Step::Converge {
+        release: candidate.clone(),
+        placement,
+    }];
+    if !placement.is_in_place() {
+        steps.push(everything_to(candidate));
+        steps.extend(retire_all_but(wanted, candidate));
+    }
     steps
 }
 
-/// The steps back to `target`: traffic first while it is still warm, old capacity last.
+/// The steps back to `target` from where the rollout stands: traffic first while the target is
+/// still warm; else it is started the way the candidate was; old capacity goes last.
 pub(super) fn rollback(
     policy: &Policy,
     wanted: &Wanted,
     seen: Option<&Observation>,
     target: &ReleaseId,
 ) -> Vec<Step> {
+    let placement = policy.strategy.placement();
+    let ready = |release: &ReleaseId| {
+        wanted.runs(release) && seen.is_some_and(|seen| seen.is_ready(release))
+    };
+    let warm = ready(target);
+    let alone = wanted.runs(target) && wanted.iter().count() == 1;
+    let verify = Step::Verify {
+        hold_for: policy.verify.hold_for,
+    };
+    if placement.is_in_place() && (alone || !warm) {
+        // What was half replaced is replaced back in the same way.
+        let back = Step::Converge {
+            release: target.clone(),
+            placement,
+        };
+        return vec![back, verify];
+    }
     let mut steps = Vec::new();
-    let warm = wanted.runs(target) && seen.is_some_and(|seen| seen.is_ready(target));
     if !warm {
         steps.push(Step::Converge {
             release: target.clone(),
             placement: Placement::Beside,
         });
     }
+    if warm && let Some(leaving) = wanted.iter().find(|(one, _)| *one != target) {
+        let (leaving, _) = leaving;
+        // What does not even run is not given another request.
+        if ready(leaving) && wanted.iter().count() == 2 {
+            let now = wanted.weight(target);
+            for share in policy.strategy.shares_back() {
+                if *share > now && *share < Weight::ALL {
+                    steps.push(divided(target, *share, leaving));
+                    steps.push(Step::Wait {
+                        length: policy.poll,
+                    });
+                }
+            }
+        }
+    }
     steps.push(everything_to(target));
-    steps.push(Step::Verify {
-        hold_for: policy.verify.hold_for,
-    });
+    steps.push(verify);
     steps.extend(retire_all_but(wanted, target));
     steps
+}
+
+/// A share of the traffic for one release, and the rest for another.
+fn divided(one: &ReleaseId, weight: Weight, other: &ReleaseId) -> Step {
+    let share = |release: &ReleaseId, weight| Share {
+        release: release.clone(),
+        weight,
+    };
+    Step::Weights {
+        shares: vec![share(one, weight), share(other, weight.rest())],
+    }
 }
 
 fn everything_to(release: &ReleaseId) -> Step {
@@ -131,6 +202,7 @@ fn retire_all_but(wanted: &Wanted, kept: &ReleaseId) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ArmObservation, ArmState};
 
     fn id(text: &str) -> ReleaseId {
         ReleaseId::new(text).unwrap()
@@ -148,8 +220,12 @@ mod tests {
     }
 
     fn policy(holdback: &str) -> Policy {
+        of(&format!(r#""holdback":"{holdback}""#))
+    }
+
+    fn of(strategy: &str) -> Policy {
         serde_json::from_str(&format!(
-            r#"{{"bake":"10s","holdback":"{holdback}","metrics":{{"up":{{"unit":"state","query":"up"}}}},
+            r#"{{"bake":"10s",{strategy},"metrics":{{"up":{{"unit":"state","query":"up"}}}},
                 "triggers":[{{"name":"down","when":"up == 'down'"}}]}}"#
         ))
         .unwrap()
@@ -197,5 +273,122 @@ mod tests {
             words(&steps),
             "start v1 beside what runs; send the traffic to v1 100 %; verify; retire v2"
         );
+    }
+
+    const CANARY: &str = r#""strategy":{"canary":{"steps":["10%","50%","100%"],"wait":"1m",
+        "rollback_steps":["25%","50%","100%"]}},"holdback":"5%""#;
+
+    #[test]
+    fn a_canary_is_given_more_and_more() {
+        let wanted = Wanted::only(id("v1"));
+        let steps = rollout(&of(CANARY), &wanted, Some(&id("v1")), &id("v2"));
+        assert_eq!(
+            words(&steps),
+            "start v2 beside what runs; check; send the traffic to v2 10 %, v1 90 %; wait; \
+             send the traffic to v2 50 %, v1 50 %; wait; send the traffic to v2 95 %, v1 5 %; bake; \
+             send the traffic to v2 100 %; retire v1"
+        );
+        // Nothing proven runs to share with.
+        let steps = rollout(&of(CANARY), &wanted, None, &id("v2"));
+        assert_eq!(
+            words(&steps),
+            "start v2 beside what runs; check; send the traffic to v2 100 %; wait; wait; bake; retire v1"
+        );
+    }
+
+    #[test]
+    fn traffic_comes_back_slowly_only_where_that_is_written_and_the_candidate_runs() {
+        let wanted = Wanted::nothing()
+            .with(id("v1"), Weight::from_basis_points(3_000).unwrap())
+            .with(id("v2"), Weight::from_basis_points(7_000).unwrap());
+        let arm = |release: &str, state: ArmState| {
+            ArmObservation::new(id(release), state, Weight::NONE, [])
+        };
+        let seen = |candidate| {
+            Observation::new(
+                wanted.clone(),
+                [arm("v1", ArmState::Ready), arm("v2", candidate)],
+            )
+        };
+        let back = |policy: &Policy, candidate| {
+            words(&rollback(
+                policy,
+                &wanted,
+                Some(&seen(candidate)),
+                &id("v1"),
+            ))
+        };
+        let at_once = "send the traffic to v1 100 %; verify; retire v2";
+        assert_eq!(
+            back(&of(CANARY), ArmState::Ready),
+            format!("send the traffic to v1 50 %, v2 50 %; wait; {at_once}")
+        );
+        assert_eq!(back(&of(CANARY), ArmState::Converging), at_once);
+        assert_eq!(back(&policy("5%"), ArmState::Ready), at_once);
+    }
+
+    #[test]
+    fn what_is_replaced_in_place_is_replaced_back() {
+        for (strategy, pace) in [
+            (
+                r#""strategy":"rolling""#,
+                "instance by instance, at most 0 missing and 1 in excess",
+            ),
+            (r#""strategy":"recreate""#, "stopping it first"),
+        ] {
+            let policy = of(strategy);
+            let steps = rollout(&policy, &Wanted::only(id("v1")), Some(&id("v1")), &id("v2"));
+            assert_eq!(
+                words(&steps),
+                format!("replace what runs by v2, {pace}; bake")
+            );
+            let half = Wanted::only(id("v2"));
+            let steps = rollback(&policy, &half, None, &id("v1"));
+            assert_eq!(
+                words(&steps),
+                format!("replace what runs by v1, {pace}; verify")
+            );
+            // Nothing was replaced yet.
+            let steps = rollback(&policy, &Wanted::only(id("v1")), None, &id("v1"));
+            assert_eq!(
+                words(&steps),
+                format!("replace what runs by v1, {pace}; verify")
+            );
+            let steps = promotion(&policy, &half, &id("v2"));
+            assert_eq!(words(&steps), format!("replace what runs by v2, {pace}"));
+        }
+    }
+
+    #[test]
+    fn each_strategy_asks_only_for_what_it_needs() {
+        use std::time::Duration;
+        let least = Capabilities::least(Duration::ZERO);
+        let both = least.with_two_arms().with_weights();
+        for (strategy, can, fits) in [
+            (r#""strategy":"blue_green""#, least, false),
+            (r#""strategy":"blue_green""#, both.never_in_place(), true),
+            (r#""strategy":"canary""#, both, true),
+            (r#""strategy":"canary""#, least.with_two_arms(), false),
+            (r#""strategy":"rolling""#, both, false),
+            (r#""strategy":"rolling""#, least.with_rolling(), true),
+            (r#""strategy":"recreate""#, least.with_rolling(), false),
+            (r#""strategy":"recreate""#, least.with_stop_first(), true),
+            (
+                r#""strategy":{"steps":[{"converge":"in_place"},{"bake":"10s"}]}"#,
+                least,
+                true,
+            ),
+            (
+                r#""strategy":{"steps":[{"converge":"in_place"},{"bake":"10s"}]}"#,
+                both.never_in_place(),
+                false,
+            ),
+        ] {
+            assert_eq!(
+                missing(&of(strategy), can).is_none(),
+                fits,
+                "{strategy} {can:?}"
+            );
+        }
     }
 }

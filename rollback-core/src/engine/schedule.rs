@@ -408,7 +408,9 @@ impl Engine {
                         .and_then(super::watch::Watch::good_since),
                 )
                 .map(|(one, other)| one.max(other).after(*hold_for)),
-            Some(Step::Bake { length }) => Some(step.entered.after(*length)),
+            Some(Step::Wait { length } | Step::Bake { length }) => {
+                Some(step.entered.after(*length))
+            }
             _ => None,
         };
         at(due.and_then(|due| self.after_now(due)), WakeReason::Step);

@@ -339,7 +339,12 @@ pub enum Step {
         /// Shares that add up to everything.
         shares: Vec<Share>,
     },
-    /// Watch the candidate under traffic.
+    /// Watch the candidate before the next step.
+    Wait {
+        /// How long.
+        length: Duration,
+    },
+    /// Watch the candidate under traffic until it counts as proven.
     Bake {
         /// How long.
         length: Duration,
@@ -371,7 +376,9 @@ impl Step {
             Self::Retire { release } => Some(Change::Retire {
                 release: release.clone(),
             }),
-            Self::Check { .. } | Self::Bake { .. } | Self::Verify { .. } => None,
+            Self::Check { .. } | Self::Wait { .. } | Self::Bake { .. } | Self::Verify { .. } => {
+                None
+            }
         }
     }
 
@@ -382,6 +389,7 @@ impl Step {
             Self::Converge { .. } => "converge",
             Self::Check { .. } => "check",
             Self::Weights { .. } => "weights",
+            Self::Wait { .. } => "wait",
             Self::Bake { .. } => "bake",
             Self::Verify { .. } => "verify",
             Self::Retire { .. } => "retire",

@@ -38,6 +38,14 @@ pub fn phases(policy: &Policy) -> Vec<Phase> {
     foreseen(policy, &stable, &candidate)
         .into_iter()
         .map(|step| {
+            if let Step::Converge {
+                placement: Placement::InPlace(_),
+                ..
+            } = &step
+            {
+                // It takes the traffic over as it comes, and is watched meanwhile.
+                traffic = (Weight::ALL, Weight::NONE);
+            }
             if let Step::Weights { shares } = &step {
                 let of = |release: &ReleaseId| {
                     shares
@@ -60,7 +68,9 @@ fn said(step: &Step) -> String {
     match step {
         Step::Converge { release, placement } => match placement {
             Placement::Beside => format!("start the {} beside what runs", named(release)),
-            Placement::InPlace => format!("start the {} in the place of what runs", named(release)),
+            Placement::InPlace(pace) => {
+                format!("replace what runs by the {}, {pace}", named(release))
+            }
         },
         Step::Check { hold_for } if hold_for.is_zero() => "check that it is ready".to_owned(),
         Step::Check { hold_for } => {
@@ -73,6 +83,7 @@ fn said(step: &Step) -> String {
                 .collect();
             format!("send {}", shares.join(", "))
         }
+        Step::Wait { length } => format!("wait for {}", duration_text(*length)),
         Step::Bake { length } => format!("bake for {}", duration_text(*length)),
         Step::Retire { release } => format!("stop the {}", named(release)),
         other => other.word().to_owned(),

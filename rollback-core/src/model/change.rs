@@ -57,8 +57,50 @@ impl From<ChangeId> for String {
 pub enum Placement {
     /// Beside what runs, without traffic.
     Beside,
-    /// In the place of what runs, taking its traffic over.
-    InPlace,
+    /// In the place of what runs, taking its traffic over as it comes.
+    InPlace(Pace),
+}
+
+impl Placement {
+    /// Whether it takes the place of what runs.
+    #[must_use]
+    pub const fn is_in_place(self) -> bool {
+        matches!(self, Self::InPlace(_))
+    }
+}
+
+/// How what runs makes room for its replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Pace {
+    /// All of the replacement is started first, and takes over when all of it is ready.
+    AtOnce,
+    /// Instance by instance; the next one only while those before it are ready.
+    Rolling {
+        /// So many instances may be missing meanwhile.
+        max_unavailable: u32,
+        /// So many instances may run in excess meanwhile.
+        max_surge: u32,
+    },
+    /// Everything that runs is stopped before the replacement is started.
+    StopFirst,
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtOnce => f.write_str("at once"),
+            Self::Rolling {
+                max_unavailable,
+                max_surge,
+            } => write!(
+                f,
+                "instance by instance, at most {max_unavailable} missing and {max_surge} in excess"
+            ),
+            Self::StopFirst => f.write_str("stopping it first"),
+        }
+    }
 }
 
 /// A release's share of the traffic.
@@ -141,7 +183,8 @@ impl fmt::Display for Change {
         match self {
             Self::Converge { release, placement } => match placement {
                 Placement::Beside => write!(f, "start {release} beside what runs"),
-                Placement::InPlace => write!(f, "replace what runs by {release}"),
+                Placement::InPlace(Pace::AtOnce) => write!(f, "replace what runs by {release}"),
+                Placement::InPlace(pace) => write!(f, "replace what runs by {release}, {pace}"),
             },
             Self::Weights { shares } => {
                 f.write_str("send the traffic to")?;

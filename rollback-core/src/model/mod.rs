@@ -16,7 +16,7 @@ mod verdict;
 
 pub use arm::{Arm, Weight, WeightError};
 pub use change::{
-    Accepted, Change, ChangeError, ChangeId, ChangeRequest, Expectation, Placement, Share,
+    Accepted, Change, ChangeError, ChangeId, ChangeRequest, Expectation, Pace, Placement, Share,
 };
 pub use hold::{Hold, HoldExit, HoldReason};
 pub use ids::{

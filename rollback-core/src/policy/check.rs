@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Metric, PerScope, Policy, Rule, Strategy, TriggerRule, error::Problem, read::one_of};
+use super::{
+    Metric, PerScope, Policy, Rule, TriggerRule, error::Problem, read::one_of, strategy::Kind,
+};
 use crate::{
     condition::{Condition, Subject},
     model::{Arm, MetricId, Query, duration_text},
@@ -301,19 +303,33 @@ fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<(), Problem> 
     two_arms(policy, index, "compare", "it")
 }
 
-/// Refuses what needs both arms where the plan never has traffic on both.
+/// Refuses what needs both arms where the plan never has traffic on both while it watches.
 fn two_arms(policy: &Policy, index: usize, key: &'static str, what: &str) -> Result<(), Problem> {
-    let Strategy::BlueGreen { holdback, .. } = policy.strategy;
-    if holdback.basis_points() > 0 {
+    let strategy = &policy.strategy;
+    if strategy.compares_arms() {
         return Ok(());
     }
+    let name = strategy.name();
+    let (why, fix) = match strategy.kind() {
+        Kind::BlueGreen(_) | Kind::Canary { .. } => (
+            format!("`{name}` without `holdback` leaves it none during the bake"),
+            "keep a part of the traffic there, such as `holdback: 5%`",
+        ),
+        Kind::Rolling { .. } | Kind::Recreate => (
+            format!("`{name}` leaves it none"),
+            "use `blue_green` with `holdback`, or `canary`",
+        ),
+        Kind::Steps(_) => (
+            "no step watches with traffic on both".to_owned(),
+            "add a `weight` below 100% with a `wait` or the `bake` after it",
+        ),
+    };
     Err(Problem::new(
         (index, key),
         format!(
-            "it can never fire: {what} needs traffic on the {} arm, and `blue_green` without \
-             `holdback` leaves it none during the bake",
+            "it can never fire: {what} needs traffic on the {} arm, and {why}",
             Arm::Stable
         ),
-        "keep a part of the traffic there, such as `holdback: 5%`",
+        fix,
     ))
 }

@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Policy,
-    PolicyDocument, PolicyError, Rule, Strategy, TriggerRule, Verification,
+    PolicyDocument, PolicyError, Rule, TriggerRule, Verification,
     document::{
         BootstrapName, MetricDocument, OnInconclusiveName, OnNoDataName, PerName, Share,
-        StrategyName, TriggerDocument,
+        TriggerDocument,
     },
     error::Problem,
 };
 use crate::{
     condition::Unit,
-    model::{Action, MetricId, Query, Weight},
+    model::{Action, MetricId, Query},
     statistics::{FalseRollbackRate, MinEffect},
 };
 
@@ -47,16 +47,17 @@ pub(super) fn compile(document: PolicyDocument) -> Result<Policy, Problem> {
         triggers.push(rule);
     }
     let poll = above_zero("poll", document.poll.0, "10s")?;
-    let bake = above_zero("bake", document.bake.0, "10m")?;
+    let (strategy, bake) = super::strategy_read::read(
+        document.strategy,
+        document.holdback,
+        document.check.0,
+        document.bake.map(|bake| bake.0),
+    )?;
+    let bake = above_zero("bake", bake, "10m")?;
     let deadlines = document.deadlines;
     Ok(Policy {
         service: document.service,
-        strategy: match document.strategy {
-            StrategyName::BlueGreen => Strategy::BlueGreen {
-                holdback: holdback(document.holdback)?,
-                check: document.check.0,
-            },
-        },
+        strategy,
         poll,
         metrics,
         triggers,
@@ -98,7 +99,11 @@ pub(super) fn compile(document: PolicyDocument) -> Result<Policy, Problem> {
     })
 }
 
-fn above_zero(path: &str, duration: Duration, example: &str) -> Result<Duration, Problem> {
+pub(super) fn above_zero(
+    path: &str,
+    duration: Duration,
+    example: &str,
+) -> Result<Duration, Problem> {
     if duration.is_zero() {
         let key = path.rsplit('.').next().unwrap_or(path);
         return Err(Problem::new(
@@ -108,32 +113,6 @@ fn above_zero(path: &str, duration: Duration, example: &str) -> Result<Duration,
         ));
     }
     Ok(duration)
-}
-
-fn holdback(share: Share) -> Result<Weight, Problem> {
-    let points = share.0 * 10_000.0;
-    let whole = libm::round(points);
-    if (points - whole).abs() > 1e-6 {
-        return Err(Problem::new(
-            "holdback",
-            "traffic is divided in steps of 0.01 %, and this is finer",
-            format!("write {}%", whole.max(1.0) / 100.0),
-        ));
-    }
-    if !(0.0..10_000.0).contains(&whole) {
-        return Err(Problem::new(
-            "holdback",
-            "all traffic stays with the stable release, so the candidate is never seen under traffic",
-            "write a share below 100%, such as 5%",
-        ));
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "in range: checked above"
-    )]
-    Weight::from_basis_points(whole as u16)
-        .map_err(|error| Problem::new("holdback", error.to_string(), "write a share such as 5%"))
 }
 
 fn metric(id: MetricId, document: MetricDocument) -> Result<Metric, Problem> {

@@ -7,7 +7,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::values::{Share, Text};
+pub use super::{
+    strategy_document::{
+        CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
+        StrategyDocument, StrategyName, StrategySettings,
+    },
+    values::{Share, Text},
+};
 use crate::{
     condition::Unit,
     model::{Action, MetricId, ServiceId},
@@ -20,16 +26,16 @@ pub struct PolicyDocument {
     /// `service:` the service it is written for. Default: fits any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceId>,
-    /// `strategy:` the steps of a rollout. Default: `blue_green`, the only one yet.
+    /// `strategy:` the steps of a rollout: `blue_green`, `canary`, `rolling`, `recreate`; or a
+    /// group with `canary`, `rolling` or `steps`. Default: `blue_green`.
     #[serde(default)]
-    pub strategy: StrategyName,
+    pub strategy: StrategyDocument,
     /// `holdback:` the share of the traffic that stays with the stable release during the bake,
-    /// below 100%, in steps of 0.01%. Whatever compares with the stable release needs it.
-    /// Default: `0%`.
+    /// below 100%, in steps of 0.01%; with `blue_green` and `canary`. Default: `0%`.
     #[serde(default)]
     pub holdback: Share,
-    /// `check:` how long the candidate must be ready without a break before it gets traffic.
-    /// Default: `0s`, ready once.
+    /// `check:` how long the candidate must be ready without a break before it gets traffic; with
+    /// `blue_green` and `canary`. Default: `0s`, ready once.
     #[serde(default)]
     pub check: Text<Duration>,
     /// `poll:` how often metrics are read and the platform is looked at while a deployment is being
@@ -43,8 +49,9 @@ pub struct PolicyDocument {
     #[serde(default)]
     pub triggers: Vec<TriggerDocument>,
     /// `bake:` how long the candidate is watched under traffic before it counts as proven.
-    /// No default.
-    pub bake: Text<Duration>,
+    /// No default; `steps` with a `bake` of their own can say it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Text<Duration>>,
     /// `verify:` what a rollback must show before it counts.
     #[serde(default)]
     pub verify: VerifyDocument,
@@ -73,15 +80,6 @@ pub struct PolicyDocument {
     /// failed. A number. Default: `3`.
     #[serde(default = "default_crash_limit")]
     pub crash_limit: u32,
-}
-
-/// `strategy:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StrategyName {
-    /// `blue_green`: beside, check, shift, bake, retire.
-    #[default]
-    BlueGreen,
 }
 
 /// `on_no_data:`

@@ -9,11 +9,9 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 pub use super::bounds::{detection_bound, restoration_bound};
-use super::{
-    OnInconclusive, PerScope, Policy, Rule, Strategy, TriggerRule, bounds::threshold_bound,
-};
+use super::{OnInconclusive, PerScope, Policy, Rule, TriggerRule, bounds::threshold_bound};
 use crate::{
-    model::{Action, duration_text},
+    model::{Action, Weight, duration_text},
     statistics::{FalseRollbackRate, MinEffect, minimum_bad_events, smallest_detectable_ratio},
 };
 
@@ -198,8 +196,11 @@ fn comparison(
     ) else {
         return;
     };
-    let Strategy::BlueGreen { holdback, .. } = policy.strategy;
-    let share = holdback.rest().as_ratio();
+    // The phase that decides whether it is promoted, or the last one in which both arms serve.
+    let Some((share, length)) = compared_phase(policy) else {
+        return;
+    };
+    let share = share.as_ratio();
     let path = format!("triggers[{index}]");
     match minimum_bad_events(share, effect, rate) {
         Some(events) => found.note(
@@ -223,7 +224,7 @@ fn comparison(
     let Some(requests) = assumed.requests_per_second else {
         return;
     };
-    let total = requests.max(0.0) * policy.bake.as_secs_f64();
+    let total = requests.max(0.0) * length.as_secs_f64();
     let healthy = assumed.healthy_bad_share;
     let of = |share: f64| {
         #[expect(
@@ -243,15 +244,28 @@ fn comparison(
         Some(ratio) => found.note(
             &path,
             format!(
-                "{traffic} notices a candidate with {ratio:.1} times as many errors within the bake \
-                 in half of all cases",
+                "{traffic} notices a candidate with {ratio:.1} times as many errors within {} at \
+                 {:.0} % of the traffic in half of all cases",
+                duration_text(length),
+                share * 100.0
             ),
         ),
         None => found.warn(
             &path,
-            format!("{traffic} can notice nothing within the bake; bake longer"),
+            format!(
+                "{traffic} can notice nothing within {} at {:.0} % of the traffic; watch longer",
+                duration_text(length),
+                share * 100.0
+            ),
         ),
     }
+}
+
+/// The last phase in which both arms have traffic: the candidate's share, and how long it lasts.
+fn compared_phase(policy: &Policy) -> Option<(Weight, Duration)> {
+    let phases = policy.strategy.watched();
+    let compared = phases.iter().rev().find(|(share, _)| *share < Weight::ALL);
+    compared.map(|(share, length)| (*share, length.unwrap_or(policy.bake)))
 }
 
 fn as_a_whole(policy: &Policy, assumed: &Assumptions, found: &mut Findings) {

@@ -13,6 +13,7 @@
 //! | `check` | names, conditions, and triggers that can fire at all |
 //! | [`lint`], `bounds` | what a policy promises and leaves open, with numbers |
 //! | `rules` | the parts of a policy |
+//! | `strategy`, `strategy_document`, `strategy_read` | the steps of a rollout, and how they are written |
 
 mod bounds;
 mod check;
@@ -24,6 +25,9 @@ pub mod lint;
 mod place;
 mod read;
 mod rules;
+mod strategy;
+mod strategy_document;
+mod strategy_read;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "yaml")]
@@ -37,8 +41,9 @@ pub use error::PolicyError;
 pub(crate) use error::{data, property};
 pub use rules::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
-    Strategy, TriggerRule, Verification,
+    TriggerRule, Verification,
 };
+pub use strategy::{PlannedStep, Strategy, StrategyError};
 
 use std::{sync::Arc, time::Duration};
 

@@ -113,6 +113,20 @@ fn refuse_lists(value: &Value) -> Result<(), Problem> {
     for key in ["verify", "deadlines", "budget"] {
         refuse(value.get(key).unwrap_or(&Value::Null), &|| key.into_path())?;
     }
+    let strategy = value.get("strategy").unwrap_or(&Value::Null);
+    refuse(strategy, &|| "strategy".into_path())?;
+    for key in ["canary", "rolling"] {
+        let path = || format!("strategy.{key}").as_str().into_path();
+        refuse(strategy.get(key).unwrap_or(&Value::Null), &path)?;
+    }
+    let steps = strategy.get("steps").and_then(Value::as_array);
+    for (index, step) in steps.into_iter().flatten().enumerate() {
+        refuse(step, &|| {
+            let mut path = "strategy.steps".into_path();
+            path.push(Step::Index(index));
+            path
+        })?;
+    }
     for (name, metric) in value
         .get("metrics")
         .and_then(Value::as_object)

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     condition::Unit,
-    model::{Action, MetricId, Query, Weight},
+    model::{Action, MetricId, Query},
 };
 
 /// A metric: what is asked, of whom, and in which unit the answer is.
@@ -87,19 +87,6 @@ pub enum Rule {
     },
     /// Written by the host and given to the controller under the rule's name.
     Host,
-}
-
-/// The steps of a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Strategy {
-    /// The candidate is started beside the stable release, checked, given the traffic, baked.
-    BlueGreen {
-        /// The share that stays with the stable release during the bake.
-        holdback: Weight,
-        /// How long the candidate must be ready before it gets traffic.
-        check: Duration,
-    },
 }
 
 /// What a rollback must show before it counts.

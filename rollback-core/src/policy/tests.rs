@@ -166,9 +166,41 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn strategy()(
+        kind in 0..5, holdback in 0_u16..10_000, check in duration(), wait in duration(),
+        first in 1_u16..5_000, second in 5_001_u16..=10_000, missing: u32, surge in 1_u32..,
+    ) -> crate::policy::Strategy {
+        use crate::{model::{Pace, Placement}, policy::{PlannedStep, Strategy}};
+        let share = |points| Weight::from_basis_points(points).unwrap();
+        let arms = |strategy: Strategy| strategy.with_holdback(share(holdback)).with_check(check);
+        let shares = || [share(first), share(second)];
+        match kind {
+            0 => arms(Strategy::blue_green()),
+            1 => arms(Strategy::canary(shares(), wait).unwrap().back_in(shares()).unwrap()),
+            2 => Strategy::rolling(missing, surge).unwrap(),
+            3 => Strategy::recreate(),
+            _ if missing % 2 == 0 => Strategy::custom([
+                PlannedStep::Converge(Placement::Beside),
+                PlannedStep::Check(check),
+                PlannedStep::Weight(share(first)),
+                PlannedStep::Wait(wait),
+                PlannedStep::Weight(share(second)),
+                PlannedStep::Bake,
+            ].into_iter().chain((second < 10_000).then_some(PlannedStep::Weight(Weight::ALL)))
+                .chain([PlannedStep::Retire])).unwrap(),
+            _ => Strategy::custom([
+                PlannedStep::Converge(Placement::InPlace(
+                    [Pace::AtOnce, Pace::StopFirst][usize::from(second % 2)])),
+                PlannedStep::Bake,
+            ]).unwrap(),
+        }
+    }
+}
+
+prop_compose! {
     fn policy()(
         times in proptest::collection::vec(duration(), 13),
-        holdback in 0_u16..10_000,
+        strategy in strategy(),
         metrics in proptest::collection::vec(metric(), 0..4),
         rules in proptest::collection::vec(rule(), 0..4),
         choices in 0_u8..8, rollbacks: u32, crash_limit: u32,
@@ -181,10 +213,7 @@ prop_compose! {
         }
         Policy {
             service: None,
-            strategy: crate::policy::Strategy::BlueGreen {
-                holdback: Weight::from_basis_points(holdback).unwrap(),
-                check: times[0],
-            },
+            strategy,
             poll: times[1],
             metrics,
             triggers,

@@ -1,23 +1,23 @@
 //! From a policy back to its document, which reads as the same policy.
 
 use super::{
-    Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument, Rule, Strategy,
+    Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument, Rule,
     TriggerRule,
     document::{
         BootstrapName, BudgetDocument, DeadlinesDocument, MetricDocument, OnInconclusiveName,
-        OnNoDataName, PerName, Share, StrategyName, Text, TriggerDocument, VerifyDocument,
+        OnNoDataName, PerName, Share, Text, TriggerDocument, VerifyDocument,
     },
 };
 use crate::model::Query;
 
 impl From<Policy> for PolicyDocument {
     fn from(policy: Policy) -> Self {
-        let Strategy::BlueGreen { holdback, check } = policy.strategy;
+        let (strategy, arms) = super::strategy_read::written(&policy.strategy, policy.bake);
         Self {
             service: policy.service,
-            strategy: StrategyName::BlueGreen,
-            holdback: Share(holdback.as_ratio()),
-            check: Text(check),
+            strategy,
+            holdback: Share(arms.holdback.as_ratio()),
+            check: Text(arms.check),
             poll: Text(policy.poll),
             metrics: policy
                 .metrics
@@ -25,7 +25,7 @@ impl From<Policy> for PolicyDocument {
                 .map(|metric| (metric.id.clone(), MetricDocument::from(metric)))
                 .collect(),
             triggers: policy.triggers.into_iter().map(Into::into).collect(),
-            bake: Text(policy.bake),
+            bake: Some(Text(policy.bake)),
             verify: VerifyDocument {
                 for_: Text(policy.verify.hold_for),
                 within: Text(policy.verify.within),

@@ -20,6 +20,12 @@ pub struct Capabilities {
     pub two_arms: bool,
     /// Traffic can be divided between them.
     pub weights: bool,
+    /// A release can take the place of what runs.
+    pub in_place: bool,
+    /// It can do so instance by instance, with a bound on how many are missing or in excess.
+    pub rolling: bool,
+    /// It can do so after everything that runs was stopped.
+    pub stops_first: bool,
     /// The platform moves a release out by itself; we only watch.
     pub drives_rollout: bool,
     /// The platform may roll back by itself.
@@ -37,6 +43,9 @@ impl Capabilities {
             tags_changes: false,
             two_arms: false,
             weights: false,
+            in_place: true,
+            rolling: false,
+            stops_first: false,
             drives_rollout: false,
             rolls_back_itself: false,
             settle,
@@ -68,6 +77,31 @@ impl Capabilities {
     #[must_use]
     pub const fn with_weights(mut self) -> Self {
         self.weights = true;
+        self
+    }
+
+    /// The same, replacing instance by instance.
+    #[must_use]
+    pub const fn with_rolling(mut self) -> Self {
+        self.in_place = true;
+        self.rolling = true;
+        self
+    }
+
+    /// The same, stopping what runs first.
+    #[must_use]
+    pub const fn with_stop_first(mut self) -> Self {
+        self.in_place = true;
+        self.stops_first = true;
+        self
+    }
+
+    /// The same where nothing can be replaced in its place, such as behind a traffic shifter.
+    #[must_use]
+    pub const fn never_in_place(mut self) -> Self {
+        self.in_place = false;
+        self.rolling = false;
+        self.stops_first = false;
         self
     }
 

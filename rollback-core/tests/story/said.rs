@@ -113,6 +113,7 @@ fn because(cause: &Cause) -> String {
 fn step(step: &Step) -> String {
     match step {
         Step::Check { hold_for } => format!("check {}", duration_text(*hold_for)),
+        Step::Wait { length } => format!("wait {}", duration_text(*length)),
         Step::Bake { length } => format!("bake {}", duration_text(*length)),
         Step::Verify { hold_for } => format!("verify {}", duration_text(*hold_for)),
         other => match other.change() {

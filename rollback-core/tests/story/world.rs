@@ -400,7 +400,9 @@ fn config(permits: bool) -> EngineConfig {
     let capabilities = Capabilities::least(Duration::ZERO)
         .with_compare_and_set()
         .with_two_arms()
-        .with_weights();
+        .with_weights()
+        .with_rolling()
+        .with_stop_first();
     let config = EngineConfig::new(ServiceId::new("shop").unwrap(), capabilities)
         .with_channels(vec![ChannelId::new("chat").unwrap()]);
     if permits {

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use rollback_core::{
     model::{
         Accepted, ArmState, Change, ChangeError, ChangeId, ChangeRequest, DeploymentId,
-        Expectation, InstanceState, Observation, Placement, Release, ReleaseId, ServiceId, Share,
-        Timestamp, Wanted, Weight,
+        Expectation, InstanceState, Observation, Pace, Placement, Release, ReleaseId, ServiceId,
+        Share, Timestamp, Wanted, Weight,
     },
     ports::{Capabilities, Deployer},
 };
@@ -406,7 +406,7 @@ async fn converging_in_place_takes_the_traffic_over(stage: &Stage<'_>) -> CaseRe
     let release = stage.release(ReleaseKind::Good).await;
     let seen = stage.look().await?;
     let mut request = stage.request(
-        converge(&release.id, Placement::InPlace),
+        converge(&release.id, Placement::InPlace(Pace::AtOnce)),
         seen.wanted,
         Some(&release),
     );
@@ -533,7 +533,7 @@ async fn a_change_leaves_its_tag(stage: &Stage<'_>) -> CaseResult {
     let placement = if stage.can.two_arms {
         Placement::Beside
     } else {
-        Placement::InPlace
+        Placement::InPlace(Pace::AtOnce)
     };
     let request = stage
         .change(converge(&release.id, placement), Some(&release))
@@ -648,7 +648,7 @@ async fn start_bad(stage: &Stage<'_>, kind: ReleaseKind) -> Result<Release, Stri
     let placement = if stage.can.two_arms {
         Placement::Beside
     } else {
-        Placement::InPlace
+        Placement::InPlace(Pace::AtOnce)
     };
     stage
         .change(converge(&release.id, placement), Some(&release))

@@ -10,7 +10,7 @@ use std::{
 use rollback_core::{
     model::{
         Accepted, ArmObservation, ArmState, Change, ChangeError, ChangeId, ChangeRequest, Etag,
-        Instance, InstanceId, InstanceState, Observation, Placement, PlatformRollback,
+        Instance, InstanceId, InstanceState, Observation, Pace, Placement, PlatformRollback,
         PlatformRollbackState, ReleaseId, ServiceId, Timestamp, Wanted, Weight, Window,
     },
     ports::Capabilities,
@@ -326,7 +326,12 @@ impl Model {
             return;
         };
         let before = known.levels.wanted.clone();
-        self.want(service, wanted.clone(), None, Placement::InPlace);
+        self.want(
+            service,
+            wanted.clone(),
+            None,
+            Placement::InPlace(Pace::AtOnce),
+        );
         self.applied.push(AppliedChange {
             at: self.now,
             service: service.clone(),
@@ -517,7 +522,7 @@ impl Model {
         };
         let mut arms: Vec<(ReleaseId, Arm)> = Vec::new();
         for release in missing {
-            let arm = self.new_arm(&release, now, placement == Placement::InPlace);
+            let arm = self.new_arm(&release, now, placement.is_in_place());
             arms.push((release, arm));
         }
         let Some(known) = self.services.get_mut(service) else {

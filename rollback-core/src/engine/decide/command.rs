@@ -106,7 +106,7 @@ impl Engine {
                         deployment: active.id.clone(),
                         kind: PlanKind::Rollout,
                         stable: active.stable.clone(),
-                        steps: plan::promotion(&active.expected, &active.candidate),
+                        steps: plan::promotion(&active.policy, &active.expected, &active.candidate),
                     },
                 ]
             }

@@ -9,6 +9,7 @@ mod preflight;
 mod rollback;
 mod steps;
 mod verdicts;
+mod watched;
 
 use std::sync::Arc;
 

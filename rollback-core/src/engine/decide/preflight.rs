@@ -51,13 +51,8 @@ impl Engine {
                 None
             };
         };
-        let capabilities = self.config.capabilities;
-        if !capabilities.two_arms || !capabilities.weights {
-            return not_fit(
-                "blue-green needs a platform that runs two releases side by side and divides \
-                 traffic between them; join a traffic shifter with `WithTraffic`"
-                    .to_owned(),
-            );
+        if let Some(why) = plan::missing(&active.policy, self.config.capabilities) {
+            return not_fit(why);
         }
         if self.state.ledger.stable().is_none() {
             return self

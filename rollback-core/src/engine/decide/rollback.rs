@@ -376,7 +376,7 @@ impl Engine {
             );
         }
         let waits_for_platform = matches!(word, "converge" | "check" | "weights")
-            || (word == "bake" && step.good_since.is_none());
+            || (matches!(word, "wait" | "bake") && step.good_since.is_none());
         if guilty && at >= step.deadline && waits_for_platform && self.sees_platform(at, active) {
             let allowed = step.deadline.since(step.entered).as_secs_f64();
             let taken = at.since(step.entered).as_secs_f64();

@@ -9,10 +9,7 @@ use crate::{
         state::{Active, RunningStep, Stage},
     },
     entry::{Fact, LedgerReason, Standing, Step},
-    model::{
-        Change, ChangeId, Expectation, HoldExit, HoldReason, ReleaseId, Timestamp, Verdict, Weight,
-    },
-    policy::OnInconclusive,
+    model::{Change, ChangeId, Expectation, HoldExit, HoldReason, ReleaseId, Timestamp, Weight},
 };
 
 impl Engine {
@@ -43,6 +40,7 @@ impl Engine {
                 let good = running.good_since?;
                 (at >= good.after(*hold_for)).then(|| done(active, running))
             }
+            Step::Wait { length } => self.decide_wait(at, active, running, *length),
             Step::Bake { length } => self.decide_bake(at, active, running, *length),
             Step::Verify { hold_for } => self.decide_verify(at, active, running, *hold_for),
             Step::Converge { .. } | Step::Weights { .. } | Step::Retire { .. } => {
@@ -157,7 +155,13 @@ impl Engine {
             return false;
         }
         match change {
-            Change::Converge { release, .. } => seen.is_ready(release),
+            Change::Converge { release, placement } => {
+                let alone = || {
+                    let mut others = seen.arms.iter().filter(|arm| arm.release != *release);
+                    others.all(|arm| arm.weight == Weight::NONE)
+                };
+                seen.is_ready(release) && (!placement.is_in_place() || alone())
+            }
             Change::Weights { shares } => {
                 let named =
                     |release: &ReleaseId| shares.iter().any(|share| share.release == *release);
@@ -201,160 +205,9 @@ impl Engine {
             None => None,
         }
     }
-
-    fn decide_bake(
-        &self,
-        at: Timestamp,
-        active: &Active,
-        running: &RunningStep,
-        length: Duration,
-    ) -> Option<Fact> {
-        if at < running.entered.after(length) || self.mutant(Mutant::NeverPromotes) {
-            return None;
-        }
-        if self.mutant(Mutant::BakesOnNothing) {
-            return Some(done(active, running));
-        }
-        running.good_since?;
-        let watch = active.watch.as_ref()?;
-        let required: Vec<_> = watch
-            .rules
-            .iter()
-            .filter(|rule| rule.required && !active.acknowledged.contains(&rule.id.name))
-            .collect();
-        let undecided = required
-            .iter()
-            .find(|rule| matches!(rule.verdict, Verdict::Inconclusive(_)));
-        let others_pass = required
-            .iter()
-            .filter(|rule| !matches!(rule.verdict, Verdict::Inconclusive(_)))
-            .all(|rule| rule.verdict == Verdict::Pass);
-        let any_passes = required.iter().any(|rule| rule.verdict == Verdict::Pass);
-        // A rule of one arm that cannot tell yet, such as one whose `for` is filling, soon can.
-        let soon = required.iter().any(|rule| {
-            matches!(rule.verdict, Verdict::Inconclusive(_))
-                && !rule.two_arm
-                && at < rule.since.after(active.policy.blindness.budget)
-        });
-        if !others_pass || soon {
-            return self.bake_without_end(at, active, running);
-        }
-        if let Some(rule) = undecided {
-            let one_arm_passes = any_passes
-                && required
-                    .iter()
-                    .all(|rule| rule.two_arm || rule.verdict == Verdict::Pass);
-            if active.policy.on_inconclusive == OnInconclusive::Hold || !one_arm_passes {
-                let Verdict::Inconclusive(why) = &rule.verdict else {
-                    return None;
-                };
-                return Some(Fact::Held {
-                    deployment: active.id.clone(),
-                    reason: HoldReason::Inconclusive {
-                        trigger: rule.id.clone(),
-                        why: Arc::clone(why),
-                    },
-                    exits: vec![
-                        HoldExit::DataReturns,
-                        HoldExit::Resume,
-                        HoldExit::Promote,
-                        HoldExit::RollBack,
-                        HoldExit::Abort,
-                    ],
-                });
-            }
-        }
-        // A bake never passes on nothing, unless a person said which rules to leave out.
-        if any_passes || (required.is_empty() && !active.acknowledged.is_empty()) {
-            Some(done(active, running))
-        } else {
-            self.bake_without_end(at, active, running)
-        }
-    }
-
-    /// A bake whose rules neither pass nor say why not goes to a person in the end.
-    fn bake_without_end(
-        &self,
-        at: Timestamp,
-        active: &Active,
-        running: &RunningStep,
-    ) -> Option<Fact> {
-        (at >= running.deadline && self.sees_platform(at, active)).then(|| Fact::Held {
-            deployment: active.id.clone(),
-            reason: HoldReason::StepFailed {
-                why: Arc::from("the bake came to no end: not every required trigger passed"),
-            },
-            exits: vec![
-                HoldExit::Resume,
-                HoldExit::Promote,
-                HoldExit::RollBack,
-                HoldExit::Abort,
-            ],
-        })
-    }
-
-    fn decide_verify(
-        &self,
-        at: Timestamp,
-        active: &Active,
-        running: &RunningStep,
-        hold_for: Duration,
-    ) -> Option<Fact> {
-        if self.mutant(Mutant::VerifiesAtOnce) {
-            return Some(done(active, running));
-        }
-        let watch = active.watch.as_ref()?;
-        let good = running
-            .good_since
-            .zip(watch.good_since())
-            .map(|(platform, rules)| platform.max(rules));
-        if good.is_some_and(|since| at >= since.after(hold_for)) {
-            return Some(done(active, running));
-        }
-        if at < running.deadline || !self.sees_platform(at, active) {
-            return None;
-        }
-        let rollback = active.rollback.as_ref()?;
-        let failed = |why: String| {
-            Some(Fact::RollbackAttemptFailed {
-                deployment: active.id.clone(),
-                target: rollback.target.clone(),
-                why: Arc::from(why),
-            })
-        };
-        if let Some(rule) = watch
-            .rules
-            .iter()
-            .find(|rule| rule.required && rule.verdict == Verdict::Fail)
-        {
-            return failed(format!(
-                "{} is no better: {}",
-                rollback.target,
-                rule.explain(at).sentence
-            ));
-        }
-        if let (Some(_), Some(rule)) = (running.good_since, watch.blind()) {
-            return Some(Fact::Held {
-                deployment: active.id.clone(),
-                reason: HoldReason::Blind {
-                    trigger: rule.id.clone(),
-                    why: Arc::from(format!(
-                        "the rollback is done, and cannot be verified: {}",
-                        rule.verdict
-                    )),
-                },
-                exits: vec![HoldExit::DataReturns, HoldExit::Resume, HoldExit::Abort],
-            });
-        }
-        failed(format!(
-            "{} was not good for {} without a break",
-            rollback.target,
-            crate::model::duration_text(hold_for)
-        ))
-    }
 }
 
-fn done(active: &Active, running: &RunningStep) -> Fact {
+pub(super) fn done(active: &Active, running: &RunningStep) -> Fact {
     Fact::StepDone {
         deployment: active.id.clone(),
         number: running.number,
@@ -368,7 +221,10 @@ fn allowed(active: &Active, step: &Step) -> Duration {
         Step::Converge { .. } => deadlines.converge,
         Step::Check { hold_for } => deadlines.converge + *hold_for,
         Step::Weights { .. } => deadlines.shift,
-        Step::Bake { length } => *length + active.policy.blindness.budget + deadlines.converge,
+        Step::Wait { length } if active.rollback.is_some() => *length + deadlines.converge,
+        Step::Wait { length } | Step::Bake { length } => {
+            *length + active.policy.blindness.budget + deadlines.converge
+        }
         Step::Verify { hold_for } => active.policy.verify.within.max(*hold_for),
         Step::Retire { .. } => deadlines.retire,
     }
