@@ -20,6 +20,7 @@ mod apply;
 mod config;
 mod decide;
 mod fold;
+mod fork;
 mod intake;
 mod moves;
 mod mutant;

@@ -39,7 +39,7 @@ pub(super) struct State {
 }
 
 /// A change that outlived its deployment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Carried {
     pub(super) change: PendingChange,
     pub(super) expected: Wanted,
@@ -68,7 +68,7 @@ impl State {
 }
 
 /// The newest look at the platform.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) asked_at: Timestamp,
     pub(super) observation: Observation,
