@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rollback_core::{
     engine::{Engine, EngineConfig},
-    entry::{ChangeReport, Command, Effect, Fact, Input, Step},
+    entry::{ChangeReport, Deploy, Effect, Fact, Input, Step},
     model::{
         Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Epoch, IdError, Observation,
         ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp, Wanted,
@@ -102,11 +102,7 @@ impl Stage {
                 Input::Command {
                     actor: Actor::new("bench"),
                     reason: Arc::from("bench"),
-                    command: Command::Deploy {
-                        release: candidate,
-                        name: Arc::from("v2"),
-                        override_rejection: false,
-                    },
+                    command: Deploy::new(candidate, "v2").into(),
                 },
             ]),
             polls: 0,

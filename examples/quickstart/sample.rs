@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rollback_core::entry::{
-    Command, Entry, Fact, Input, LedgerReason, PlanKind, SCHEMA, Standing, Step,
+    Deploy, Entry, Fact, Input, LedgerReason, PlanKind, SCHEMA, Standing, Step,
 };
 use rollback_core::model::{
     Actor, Cause, DeploymentId, Epoch, Explanation, Outcome, ReleaseId, Seq, Timestamp, TriggerId,
@@ -42,11 +42,7 @@ fn cause() -> Cause {
 
 /// v2 (id aaaa) is deployed, gets users, is rolled back to v1 (id bbbb).
 pub(crate) fn journal() -> Vec<Entry> {
-    let deploy = Command::Deploy {
-        release: release("aaaa"),
-        name: "v2".into(),
-        override_rejection: false,
-    };
+    let deploy = Deploy::new(release("aaaa"), "v2").into();
     let command = Input::Command {
         actor: Actor::new("quickstart"),
         reason: "".into(),
@@ -103,6 +99,7 @@ pub(crate) fn journal() -> Vec<Entry> {
         engine: "1".into(),
         supersedes: None,
         way_back: None,
+        expedited: None,
     };
     let decided = Fact::RollbackDecided {
         deployment: d1(),

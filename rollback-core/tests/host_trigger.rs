@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use rollback_core::{
     engine::{Engine, EngineConfig},
-    entry::{Command, Effect, Fact, Input},
+    entry::{Deploy, Effect, Fact, Input},
     model::*,
     policy::Policy,
     ports::*,
@@ -98,11 +98,7 @@ fn deploy(lengths: &[f64]) -> Vec<Fact> {
         Input::Command {
             actor: Actor::new("test"),
             reason: Arc::from("test"),
-            command: Command::Deploy {
-                release: id("v2"),
-                name: Arc::from("v2"),
-                override_rejection: false,
-            },
+            command: Deploy::new(id("v2"), "v2").into(),
         },
         Input::PolicyOffered {
             digest: policy.digest(),
@@ -246,11 +242,7 @@ fn a_rule_that_the_host_did_not_give_is_refused_by_name() {
         Input::Command {
             actor: Actor::new("test"),
             reason: Arc::from("test"),
-            command: Command::Deploy {
-                release: id("v2"),
-                name: Arc::from("v2"),
-                override_rejection: false,
-            },
+            command: Deploy::new(id("v2"), "v2").into(),
         },
     );
     let [Fact::Refused { reason, .. }] = entry.facts.as_slice() else {

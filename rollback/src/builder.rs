@@ -183,6 +183,10 @@ impl ControllerBuilder {
         let mut drive = Drive::new(Arc::clone(&setup), Arc::clone(&shared), mailbox);
         Box::pin(drive.recover()).await?;
         let task = tokio::spawn(drive.run());
+        if let Some(fleet) = &setup.fleet {
+            let joined = fleet.join(&setup.service, sender.downgrade()).await;
+            joined.map_err(|why| StartError::Fleet { why: Box::new(why) })?;
+        }
         Ok(Controller::new(setup, shared, sender, task.abort_handle()))
     }
 

@@ -1,11 +1,11 @@
-//! The handle of a running controller, and that of one deployment.
+//! The handle of a running controller.
 
 use std::{fmt, sync::Arc};
 
 use rollback_core::{
     engine::Status,
-    entry::{Command, Fact},
-    model::{Actor, DeploymentId, Outcome, Release, ReleaseId, Seq, ServiceId, Settled},
+    entry::{Command, Deploy, Fact},
+    model::{Actor, DeploymentId, Release, ReleaseId, Seq, ServiceId, Timestamp},
 };
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
@@ -15,13 +15,13 @@ use tokio::{
 use crate::{
     book::opened,
     builder::ControllerBuilder,
+    deployment::Deployment,
     drive::Letter,
     error::{CommandError, DeployError, ExplainError, Stopped},
     event::Event,
     explain::{Account, Teller},
     setup::Setup,
     shared::Shared,
-    waiters::Waiter,
 };
 
 type Mailbox = mpsc::UnboundedSender<Box<Letter>>;
@@ -62,6 +62,7 @@ pub struct DeployOptions {
     actor: Option<Actor>,
     reason: String,
     override_rejection: bool,
+    expedite: bool,
 }
 
 impl DeployOptions {
@@ -71,12 +72,19 @@ impl DeployOptions {
             actor: Some(actor),
             reason: reason.into(),
             override_rejection: false,
+            expedite: false,
         }
     }
 
     /// Also if the release was rejected before.
     pub const fn override_rejection(mut self) -> Self {
         self.override_rejection = true;
+        self
+    }
+
+    /// Also if the service is frozen: a hotfix. Refused without a reason; the reason is kept.
+    pub const fn expedite(mut self) -> Self {
+        self.expedite = true;
         self
     }
 }
@@ -128,15 +136,11 @@ impl Controller {
         options: DeployOptions,
     ) -> Result<Deployment, DeployError> {
         let setup = &self.inner.setup;
-        if let Some(why) = setup.fleet.as_ref().and_then(crate::Fleet::frozen) {
-            return Err(DeployError::Frozen { why });
-        }
         setup.releases.put(&setup.service, &release).await?;
-        let command = Command::Deploy {
-            release: release.id,
-            name: release.name,
-            override_rejection: options.override_rejection,
-        };
+        let command = Deploy::new(release.id, release.name)
+            .overriding(options.override_rejection)
+            .expedited(options.expedite)
+            .into();
         let actor = options.actor.unwrap_or_else(|| Actor::new(&setup.owner));
         let facts = self.command(actor, &options.reason, command).await;
         let facts = facts.map_err(|error| match error {
@@ -229,6 +233,41 @@ impl Controller {
             .map(drop)
     }
 
+    /// Refuses deployments until `until`, or until somebody [unfreezes](Self::unfreeze) them. What
+    /// is under way goes on, rollbacks are always allowed, and a hotfix can be
+    /// [expedited](DeployOptions::expedite). It is in the journal, so it outlives this process.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn freeze(
+        &self,
+        actor: Actor,
+        why: &str,
+        until: Option<Timestamp>,
+    ) -> Result<(), CommandError> {
+        let command = Command::Freeze { until };
+        self.command(actor, why, command).await.map(drop)
+    }
+
+    /// Deployments again.
+    ///
+    /// # Errors
+    /// [`CommandError`]; refused if the service is not frozen.
+    pub async fn unfreeze(&self, actor: Actor, why: &str) -> Result<(), CommandError> {
+        self.command(actor, why, Command::Unfreeze).await.map(drop)
+    }
+
+    /// The kill switch. While it is on nothing that changes the world is sent: deployments and
+    /// rollbacks of people are refused, what is under way is held, and what would have been decided
+    /// is told. It is in the journal, so it outlives this process.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn kill_switch(&self, actor: Actor, why: &str, on: bool) -> Result<(), CommandError> {
+        let command = Command::KillSwitch { on };
+        self.command(actor, why, command).await.map(drop)
+    }
+
     /// Where the service stands.
     ///
     /// # Errors
@@ -284,7 +323,12 @@ impl Controller {
         self.inner.shared.ended().await
     }
 
-    async fn command(
+    /// Gives a command as it stands, for hosts that pass on what others ask for. The facts are what
+    /// was decided on it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn command(
         &self,
         actor: Actor,
         reason: &str,
@@ -305,7 +349,7 @@ impl Controller {
         }
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         letter: impl FnOnce(oneshot::Sender<Result<T, CommandError>>) -> Letter,
     ) -> Result<T, CommandError> {
@@ -319,78 +363,9 @@ impl Controller {
     }
 }
 
-fn refusal(fact: &Fact) -> Option<CommandError> {
+pub(crate) fn refusal(fact: &Fact) -> Option<CommandError> {
     match fact {
         Fact::Refused { reason, .. } => Some(CommandError::Refused(reason.clone())),
         _ => None,
-    }
-}
-
-/// A handle on one deployment.
-#[derive(Debug, Clone)]
-pub struct Deployment {
-    controller: Controller,
-    id: DeploymentId,
-}
-
-impl Deployment {
-    /// Its id; [`Controller::attach`] finds it again.
-    #[must_use]
-    pub const fn id(&self) -> &DeploymentId {
-        &self.id
-    }
-
-    /// Waits until it ended or waits for a person. Held already is answered at once.
-    ///
-    /// # Errors
-    /// [`CommandError`]: the controller stopped, or does not know the deployment.
-    pub async fn settled(&self) -> Result<Settled, CommandError> {
-        self.wait(false).await
-    }
-
-    /// Waits until it ended, through all holds.
-    ///
-    /// # Errors
-    /// As [`settled`](Self::settled).
-    pub async fn ended(&self) -> Result<Outcome, CommandError> {
-        match self.wait(true).await? {
-            Settled::Ended(outcome) => Ok(outcome),
-            // Holds are not answered to this question.
-            Settled::Held(hold) => Err(CommandError::Faulted {
-                why: hold.to_string(),
-            }),
-        }
-    }
-
-    /// How it ended; none while it is under way.
-    ///
-    /// # Errors
-    /// [`CommandError`]: the journal cannot be written now, or the controller has stopped.
-    pub async fn outcome(&self) -> Result<Option<Outcome>, CommandError> {
-        let deployment = self.id.clone();
-        self.controller
-            .ask(|reply| Letter::Outcome { deployment, reply })
-            .await
-    }
-
-    /// Why it ended as it did, or how far it is.
-    ///
-    /// # Errors
-    /// [`ExplainError`]: the journal cannot be read.
-    pub async fn explain(&self) -> Result<Account, ExplainError> {
-        self.controller.explain(&self.id).await
-    }
-
-    async fn wait(&self, ended_only: bool) -> Result<Settled, CommandError> {
-        let deployment = self.id.clone();
-        self.controller
-            .ask(|reply| {
-                Letter::Settled(Waiter {
-                    deployment,
-                    ended_only,
-                    reply,
-                })
-            })
-            .await
     }
 }

@@ -71,6 +71,12 @@ pub enum StartError {
         /// Ours.
         now: Timestamp,
     },
+    /// The orders that stand in the fleet, such as a freeze, could not be given to it.
+    #[error("the fleet's orders: {why}")]
+    Fleet {
+        /// What happened.
+        why: Box<CommandError>,
+    },
     /// The engine could not be restored.
     #[error(
         "the engine could not be restored from the journal ({why}); keep the journal and report this with it"
@@ -88,12 +94,6 @@ pub enum DeployError {
     /// The engine refused it; the refusal is in the journal.
     #[error("refused: {0}")]
     Refused(RefusedReason),
-    /// The fleet is frozen or its kill switch is on.
-    #[error("not begun: {why}")]
-    Frozen {
-        /// Who froze it and why.
-        why: String,
-    },
     /// The release could not be kept, so it could not be returned to.
     #[error("not begun: {0}")]
     ReleaseStore(#[from] ReleaseStoreError),
@@ -107,7 +107,7 @@ impl DeployError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Frozen { .. } | Self::Command(CommandError::Refused(_)) => 13,
+            Self::Refused(_) | Self::Command(CommandError::Refused(_)) => 13,
             Self::ReleaseStore(_) | Self::Command(_) => 1,
         }
     }

@@ -396,6 +396,7 @@ mod tests {
                     engine: "0".into(),
                     supersedes: None,
                     way_back: None,
+                    expedited: None,
                 }],
             ),
             entry(

@@ -2,13 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rollback_core::{
-    model::{Actor, DeploymentId, ServiceId, Timestamp, duration_text},
+    model::{DeploymentId, ServiceId, Timestamp, duration_text},
     ports::{Journal, MetricSource, PermitDecision, PermitRequest},
 };
 use tokio::sync::{Semaphore, broadcast};
@@ -17,6 +16,7 @@ use crate::{
     appends::Appends,
     coalesce::Coalesced,
     event::{Event, Events},
+    members::{Mailbox, Standing},
 };
 
 /// How many services of a fleet are restored at the same time.
@@ -26,15 +26,18 @@ const RESTORING: usize = 64;
 ///
 /// It keeps a storm of rollbacks away from the platform (at most so many at the same time, so
 /// far apart), can freeze deployments and can stop everything that acts by itself. A service asks
-/// before it rolls back, the answer is an input and stands in its journal.
+/// before it rolls back, the answer is an input and stands in its journal; so do a freeze and the
+/// kill switch, which are commands to each service.
 ///
 /// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
 /// use std::time::Duration;
 /// use rollback::{Fleet, model::Actor};
 /// let fleet = Fleet::builder().max_rollbacks(3).spacing(Duration::from_secs(30)).build();
-/// fleet.freeze(&Actor::new("alice"), "Black Friday");
-/// assert!(fleet.frozen().is_some());
-/// fleet.unfreeze();
+/// let unreached = fleet.freeze(&Actor::new("alice"), "Black Friday", None).await;
+/// assert!(unreached.0.is_empty());
+/// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fleet {
@@ -55,20 +58,8 @@ struct Shared {
 struct State {
     running: BTreeMap<(ServiceId, DeploymentId), Timestamp>,
     last_granted: Option<Timestamp>,
-    frozen: Option<Order>,
-    killed: Option<Order>,
-}
-
-#[derive(Debug, Clone)]
-struct Order {
-    by: Actor,
-    why: String,
-}
-
-impl fmt::Display for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.by, self.why)
-    }
+    members: BTreeMap<ServiceId, Mailbox>,
+    standing: Standing,
 }
 
 /// The limits of a fleet.
@@ -139,44 +130,6 @@ impl Fleet {
         FleetBuilder::default()
     }
 
-    /// No new deployments from now on. What is under way is watched on, and rolls back if it
-    /// must.
-    pub fn freeze(&self, by: &Actor, why: &str) {
-        self.state().frozen = Some(Order::new(by, why));
-    }
-
-    /// Deployments again.
-    pub fn unfreeze(&self) {
-        self.state().frozen = None;
-    }
-
-    /// Who froze the fleet and why.
-    #[must_use]
-    pub fn frozen(&self) -> Option<String> {
-        let state = self.state();
-        let killed = state
-            .killed
-            .as_ref()
-            .map(|o| format!("the kill switch is on ({o})"));
-        killed.or_else(|| {
-            state
-                .frozen
-                .as_ref()
-                .map(|o| format!("the fleet is frozen ({o})"))
-        })
-    }
-
-    /// The kill switch: no new deployments, and no rollback begins. Everything is still watched;
-    /// a service that would roll back holds instead and says so.
-    pub fn kill(&self, by: &Actor, why: &str) {
-        self.state().killed = Some(Order::new(by, why));
-    }
-
-    /// The kill switch off again.
-    pub fn revive(&self) {
-        self.state().killed = None;
-    }
-
     /// The rollbacks that are running by permit.
     #[must_use]
     pub fn rollbacks(&self) -> Vec<(ServiceId, DeploymentId)> {
@@ -207,11 +160,6 @@ impl Fleet {
         let key = (request.service.clone(), request.deployment.clone());
         let limits = self.shared.limits;
         let mut state = self.state();
-        if let Some(order) = &state.killed {
-            return denied(format!(
-                "the kill switch is on ({order}); revive the fleet, then resume"
-            ));
-        }
         if state.running.contains_key(&key) {
             return PermitDecision::Granted;
         }
@@ -254,6 +202,26 @@ impl Fleet {
         self.state().running.retain(|(s, _), _| s != service);
     }
 
+    /// Keeps an order for the members that come later.
+    pub(crate) fn stand(&self, order: impl FnOnce(&mut Standing)) {
+        order(&mut self.state().standing);
+    }
+
+    /// The orders that stand, for a member that joins.
+    pub(crate) fn joined(&self, service: &ServiceId, mailbox: Mailbox) -> Standing {
+        let mut state = self.state();
+        state.members.retain(|_, known| known.strong_count() > 0);
+        state.members.insert(service.clone(), mailbox);
+        state.standing.clone()
+    }
+
+    pub(crate) fn members(&self) -> Vec<(ServiceId, Mailbox)> {
+        let members = &self.state().members;
+        let member =
+            |(service, mailbox): (&ServiceId, &Mailbox)| (service.clone(), mailbox.clone());
+        members.iter().map(member).collect()
+    }
+
     /// The source, with the reads of all services put together.
     pub(crate) fn source(&self, source: &Arc<dyn MetricSource>) -> Arc<Coalesced> {
         let key = Arc::as_ptr(source).cast::<()>() as usize;
@@ -281,15 +249,6 @@ impl Fleet {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.shared.state)
-    }
-}
-
-impl Order {
-    fn new(by: &Actor, why: &str) -> Self {
-        Self {
-            by: by.clone(),
-            why: why.to_owned(),
-        }
     }
 }
 
@@ -345,17 +304,5 @@ mod tests {
         assert_eq!(fleet.permit(at(0), &request("a")), PermitDecision::Granted);
         assert!(why(&fleet.permit(at(29), &request("b"))).contains("30s must lie between"));
         assert_eq!(fleet.permit(at(30), &request("b")), PermitDecision::Granted);
-    }
-
-    #[test]
-    fn the_kill_switch_stops_and_names_who_pulled_it() {
-        let fleet = Fleet::default();
-        fleet.kill(&Actor::new("alice"), "wrong metrics");
-        let denied = fleet.permit(at(0), &request("a"));
-        assert!(why(&denied).contains("alice: wrong metrics"));
-        assert!(fleet.frozen().unwrap().contains("kill switch"));
-        fleet.revive();
-        assert_eq!(fleet.permit(at(0), &request("a")), PermitDecision::Granted);
-        assert_eq!(fleet.frozen(), None);
     }
 }

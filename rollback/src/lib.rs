@@ -60,6 +60,7 @@
 //! | `perform` | effects, each once and within its time |
 //! | `book` | what the driver itself remembers of the facts |
 //! | `fleet`, `appends`, `coalesce` | many services: permits, shared appends, shared reads |
+//! | `members` | orders to every service of a fleet |
 //! | `with_traffic` | a deployer and a traffic shifter as one |
 //! | `event`, `explain`, `wording` | what people and programs are told |
 //! | `metrics` | the controller's own |
@@ -74,12 +75,14 @@ mod caught;
 mod clock;
 mod coalesce;
 mod controller;
+mod deployment;
 mod drive;
 mod error;
 mod event;
 mod explain;
 mod fleet;
 pub mod given;
+mod members;
 mod metrics;
 mod perform;
 #[cfg(feature = "yaml")]
@@ -94,11 +97,13 @@ mod wording;
 
 pub use builder::ControllerBuilder;
 pub use clock::{AnchoredClock, Clock};
-pub use controller::{Controller, DeployOptions, Deployment};
+pub use controller::{Controller, DeployOptions};
+pub use deployment::Deployment;
 pub use error::{CommandError, DeployError, ExplainError, StartError, Stopped};
 pub use event::Event;
 pub use explain::{Account, Evidence, Moment};
 pub use fleet::{Fleet, FleetBuilder};
+pub use members::Unreached;
 
 pub use metrics::OwnMetrics;
 #[cfg(feature = "yaml")]

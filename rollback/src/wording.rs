@@ -200,6 +200,12 @@ impl Names {
             Fact::RollbackAttemptFailed { target, why, .. } => {
                 format!("could not return to {}: {why}", self.of(target))
             }
+            Fact::Frozen { order } => format!("deployments are frozen ({order})"),
+            Fact::Unfrozen { by: Some(by) } => format!("{by} unfroze deployments"),
+            Fact::Unfrozen { by: None } => "the freeze is over, its time has come".to_owned(),
+            Fact::Killed { order } => format!("the kill switch is on ({order})"),
+            Fact::Revived { by } => format!("{by} switched the kill switch off"),
+            Fact::WouldHave { would, .. } => self.in_text(&would.to_string()),
             Fact::Ended { outcome, .. } => self.in_text(&outcome.to_string()),
             Fact::Ignored { why } => format!("ignored: {why}"),
             Fact::NoticeGivenUp { key, why } => format!("notice {key} was given up: {why}"),
@@ -210,10 +216,11 @@ impl Names {
     /// One sentence for a command.
     pub(crate) fn command(&self, command: &Command) -> String {
         match command {
-            Command::Deploy { release, name, .. } if name.is_empty() => {
-                format!("deploy {}", self.of(release))
+            Command::Deploy(deploy) if deploy.name.is_empty() => {
+                format!("deploy {}", self.of(&deploy.release))
             }
-            Command::Deploy { name, .. } => format!("deploy {name}"),
+            Command::Deploy(deploy) if deploy.expedite => format!("expedite {}", deploy.name),
+            Command::Deploy(deploy) => format!("deploy {}", deploy.name),
             Command::Pause => "pause".to_owned(),
             Command::Resume => "resume".to_owned(),
             Command::Promote => "promote".to_owned(),
@@ -221,6 +228,11 @@ impl Names {
             Command::RollBack { to: Some(to) } => format!("roll back to {}", self.of(to)),
             Command::RollBack { to: None } => "roll back".to_owned(),
             Command::AdoptPolicy => "adopt the newest policy".to_owned(),
+            Command::Freeze { until: None } => "freeze deployments".to_owned(),
+            Command::Freeze { until: Some(until) } => format!("freeze deployments until {until}"),
+            Command::Unfreeze => "unfreeze deployments".to_owned(),
+            Command::KillSwitch { on: true } => "switch the kill switch on".to_owned(),
+            Command::KillSwitch { on: false } => "switch the kill switch off".to_owned(),
             other => format!("{other:?}"),
         }
     }

@@ -16,8 +16,8 @@ use std::{
 };
 
 use rollback::{
-    Controller, DeployError, Deployment, Fleet, entry::Fact, memory::MemoryJournal, model::*,
-    ports::Journal,
+    Controller, DeployError, DeployOptions, Deployment, Fleet, Unreached, entry::Fact,
+    memory::MemoryJournal, model::*, ports::Journal,
 };
 use rollback_testkit::{NOON, platform::Behaviour};
 use stage::*;
@@ -114,7 +114,10 @@ async fn the_kill_switch_holds_a_rollback_and_a_freeze_refuses_a_deployment() {
     let alice = Actor::new("alice");
     let deployment = controllers[0].deploy(release("bad")).await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    fleet.kill(&alice, "the metrics lie");
+    assert_eq!(
+        fleet.kill_switch(&alice, "the metrics lie", true).await,
+        Unreached::default()
+    );
     let settled = timeout(Duration::from_secs(120), deployment.settled()).await;
     let Settled::Held(hold) = settled.unwrap().unwrap() else {
         panic!("not held");
@@ -126,14 +129,51 @@ async fn the_kill_switch_holds_a_rollback_and_a_freeze_refuses_a_deployment() {
     let seen = world.now().truth(&ServiceId::new("s0").unwrap()).unwrap();
     assert_eq!(seen.wanted.weight(&release("bad").id), Weight::ALL);
     let refused = controllers[0].deploy(release("v2")).await.unwrap_err();
-    assert!(matches!(&refused, DeployError::Frozen { .. }), "{refused}");
+    assert!(
+        matches!(&refused, DeployError::Refused(RefusedReason::Killed { .. })),
+        "{refused}"
+    );
     assert_eq!(refused.exit_code(), 13);
-    fleet.revive();
+    let _ = fleet.kill_switch(&alice, "they do not", false).await;
     let outcome = ended(&deployment).await;
     assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome}");
-    fleet.freeze(&alice, "Black Friday");
+    let _ = fleet.freeze(&alice, "Black Friday", None).await;
     let refused = controllers[0].deploy(release("v2")).await.unwrap_err();
     assert!(refused.to_string().contains("Black Friday"), "{refused}");
+    let hotfix = DeployOptions::by(alice.clone(), "payments are down").expedite();
+    let hotfix = controllers[0].deploy_with(release("v2"), hotfix).await;
+    let outcome = ended(&hotfix.unwrap()).await;
+    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_to_the_fleet_is_in_every_journal_and_reaches_who_comes_later() {
+    let world = world_of(2);
+    let journal = Arc::new(MemoryJournal::new());
+    let open = || -> Arc<dyn Journal> { Arc::new(journal.reopened()) };
+    let fleet = Fleet::default();
+    let alice = Actor::new("alice");
+    let first = start(&world, &fleet, &open(), 1).await;
+    let _ = fleet.freeze(&alice, "Black Friday", None).await;
+    let frozen = |status: &rollback::engine::Status| {
+        let order = status.frozen.as_ref();
+        order.is_some_and(|order| order.by.name.as_ref() == "alice")
+    };
+    assert!(frozen(&first[0].status().await.unwrap()));
+    drop(first);
+    // The process dies; the journal has the freeze, the new fleet knows nothing of it.
+    sleep(Duration::from_millis(10)).await;
+    let next = Fleet::default();
+    let _ = next.kill_switch(&alice, "we look first", true).await;
+    let both = start(&world, &next, &open(), 2).await;
+    let (old, new) = (
+        both[0].status().await.unwrap(),
+        both[1].status().await.unwrap(),
+    );
+    assert!(frozen(&old) && !frozen(&new), "{old:?} {new:?}");
+    assert!(old.killed.is_some() && new.killed.is_some());
+    let _ = next.unfreeze(&alice, "over").await;
+    assert_eq!(both[0].status().await.unwrap().frozen, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, EngineConfig, TriggerStatus, VERSION},
-    entry::{Command, Entry, Fact, Input, LedgerReason},
+    entry::{Deploy, Entry, Fact, Input, LedgerReason},
     model::{
         Action, Actor, Cause, Epoch, Explanation, Hold, HoldReason, Outcome, ReleaseId, ServiceId,
         Timestamp, TriggerId, Verdict,
@@ -246,11 +246,7 @@ fn opening(policy: &Policy) -> [Input; 3] {
         Input::Command {
             actor: Actor::new("backtest"),
             reason: Arc::from("a recording is played"),
-            command: Command::Deploy {
-                release: fixed(ReleaseId::new("candidate")),
-                name: Arc::from("candidate"),
-                override_rejection: false,
-            },
+            command: Deploy::new(fixed(ReleaseId::new("candidate")), "candidate").into(),
         },
     ]
 }

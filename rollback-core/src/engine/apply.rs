@@ -55,6 +55,10 @@ impl Engine {
                 }
                 self.apply_to_active(at, fact);
             }
+            Fact::Frozen { order } => self.state.frozen = Some(order.clone()),
+            Fact::Unfrozen { .. } => self.state.frozen = None,
+            Fact::Killed { order } => self.state.killed = Some(order.clone()),
+            Fact::Revived { .. } => self.state.killed = None,
             Fact::Refused { .. } | Fact::Ignored { .. } => {}
             Fact::NoticeGivenUp { key, .. } => {
                 self.state
@@ -125,6 +129,7 @@ impl Engine {
             promoted_by: None,
             baked: false,
             last_words: None,
+            would: Vec::new(),
         });
     }
 
@@ -264,6 +269,7 @@ impl Engine {
                 active.watch = None;
                 active.stage = Stage::Planned(PlanKind::Rollback);
             }
+            Fact::WouldHave { would, .. } => active.would.push(would.clone()),
             Fact::RollbackAttemptFailed { target, why, .. } => {
                 if let Some(rollback) = &mut active.rollback {
                     rollback.tried.insert(target.clone());

@@ -2,7 +2,7 @@
 
 use super::{apply::is_success, state::State};
 use crate::{
-    entry::Fact,
+    entry::{Fact, Would},
     model::{Action, Notice, Outcome, ServiceId, Severity, Timestamp, Verdict},
 };
 
@@ -19,6 +19,11 @@ fn is_told(fact: &Fact) -> bool {
         | Fact::Released { .. }
         | Fact::RollbackDecided { .. }
         | Fact::RollbackAttemptFailed { .. }
+        | Fact::Frozen { .. }
+        | Fact::Unfrozen { .. }
+        | Fact::Killed { .. }
+        | Fact::Revived { .. }
+        | Fact::WouldHave { .. }
         | Fact::Ended { .. } => true,
         Fact::VerdictChanged {
             verdict, action, ..
@@ -51,11 +56,15 @@ pub(super) fn notice(
         Fact::DeploymentOpened {
             name: release,
             actor,
+            expedited,
             ..
         } => (
             Severity::Info,
             format!("{service}: deploying {release}"),
-            format!("asked for by {actor}"),
+            match expedited {
+                Some(why) => format!("expedited by {actor}: {why}"),
+                None => format!("asked for by {actor}"),
+            },
         ),
         Fact::Refused { actor, reason, .. } => (
             Severity::Warning,
@@ -91,6 +100,40 @@ pub(super) fn notice(
             Severity::Page,
             format!("{service}: returning to {} did not work", name(target)),
             why.to_string(),
+        ),
+        Fact::Frozen { order } => (
+            Severity::Info,
+            format!("{service}: deployments are frozen"),
+            order.to_string(),
+        ),
+        Fact::Unfrozen { by } => (
+            Severity::Info,
+            format!("{service}: deployments are not frozen any more"),
+            match by {
+                Some(by) => format!("by {by}"),
+                None => "the time of the freeze is over".to_owned(),
+            },
+        ),
+        Fact::Killed { order } => (
+            Severity::Warning,
+            format!("{service}: the kill switch is on, nothing is rolled back"),
+            order.to_string(),
+        ),
+        Fact::Revived { by } => (
+            Severity::Info,
+            format!("{service}: the kill switch is off"),
+            format!("by {by}"),
+        ),
+        Fact::WouldHave { would, .. } => (
+            Severity::Warning,
+            format!(
+                "{service}: would have rolled back from {} to {}",
+                candidate(),
+                match would {
+                    Would::RollBack { target, .. } => name(target),
+                }
+            ),
+            would.to_string(),
         ),
         Fact::Ended { outcome, .. } => {
             let severity = match outcome {

@@ -56,6 +56,8 @@ pub enum WakeReason {
     PreFlight,
     /// A notice to be sent again.
     Notice,
+    /// The end of a freeze.
+    Freeze,
 }
 
 impl fmt::Display for WakeReason {
@@ -71,6 +73,7 @@ impl fmt::Display for WakeReason {
             Self::Permit => "the fleet's answer",
             Self::PreFlight => "the end of the pre-flight",
             Self::Notice => "a notice",
+            Self::Freeze => "the end of the freeze",
         })
     }
 }
@@ -306,6 +309,9 @@ impl Engine {
                 None => Some(pending.next_at),
             };
             at(due, WakeReason::Notice);
+        }
+        if let Some(order) = &self.state.frozen {
+            at(order.until, WakeReason::Freeze);
         }
         if let Some(active) = &self.state.active {
             let lost = active.policy.deadlines.apply;

@@ -7,12 +7,12 @@ use std::{
 
 use super::{intake::Intake, watch::Watch};
 use crate::{
-    entry::{PlanKind, Step, WayBack},
+    entry::{PlanKind, Step, WayBack, Would},
     ledger::Ledger,
     model::{
         Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold, MetricId,
-        Notice, NoticeKey, Observation, Outcome, PolicyDigest, Reading, ReleaseId, Timestamp,
-        Wanted,
+        Notice, NoticeKey, Observation, Order, Outcome, PolicyDigest, Reading, ReleaseId,
+        Timestamp, Wanted,
     },
     policy::Policy,
     triggers::PolicyTrigger,
@@ -28,6 +28,10 @@ pub(super) struct State {
     /// The policy of the deployments to come.
     pub(super) adopted: Option<PolicyDigest>,
     pub(super) ledger: Ledger,
+    /// Deployments are refused.
+    pub(super) frozen: Option<Order>,
+    /// Nothing that changes the world is sent.
+    pub(super) killed: Option<Order>,
     /// When rollbacks were decided, failed ones included, oldest first.
     pub(super) rollbacks: VecDeque<Timestamp>,
     pub(super) active: Option<Active>,
@@ -126,6 +130,8 @@ pub(super) struct Active {
     pub(super) promoted_by: Option<Actor>,
     pub(super) baked: bool,
     pub(super) last_words: Option<Vec<String>>,
+    /// What was told instead of done.
+    pub(super) would: Vec<Would>,
 }
 
 /// How far a deployment is.

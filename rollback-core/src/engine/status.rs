@@ -9,7 +9,7 @@ use crate::{
     entry::{PlanKind, Step},
     ledger::Record,
     model::{
-        Action, Cause, DeploymentId, Explanation, Hold, Outcome, ReleaseId, Seq, ServiceId,
+        Action, Cause, DeploymentId, Explanation, Hold, Order, Outcome, ReleaseId, Seq, ServiceId,
         Timestamp, TriggerId, Verdict, Wanted,
     },
 };
@@ -26,6 +26,10 @@ pub struct Status {
     pub seq: Seq,
     /// The newest proven release.
     pub stable: Option<ReleaseId>,
+    /// Who froze deployments and why, if they are.
+    pub frozen: Option<Order>,
+    /// Who switched the kill switch on and why, if it is on.
+    pub killed: Option<Order>,
     /// Every release that was judged.
     pub ledger: Vec<Record>,
     /// The deployment that is under way.
@@ -97,6 +101,8 @@ impl Engine {
             at: self.now,
             seq: self.seq,
             stable: self.state.ledger.stable().cloned(),
+            frozen: self.state.frozen.clone(),
+            killed: self.state.killed.clone(),
             ledger: self.state.ledger.records().to_vec(),
             active: self.active_status(),
             outcomes: self.state.outcomes.iter().cloned().collect(),

@@ -1,14 +1,15 @@
 //! What the engine decided. The state of an engine is the fold of inputs and facts.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::{LedgerReason, Standing, Would};
 use crate::{
     model::{
         Action, Actor, Cause, Change, ChangeId, DeploymentId, Expectation, Explanation, HoldExit,
-        HoldReason, Outcome, Placement, PolicyDigest, RefusedReason, ReleaseId, Share, Timestamp,
-        TriggerId, Verdict,
+        HoldReason, Order, Outcome, Placement, PolicyDigest, RefusedReason, ReleaseId, Share,
+        Timestamp, TriggerId, Verdict,
     },
     ports::PermitRequest,
 };
@@ -63,6 +64,8 @@ pub enum Fact {
         supersedes: Option<DeploymentId>,
         /// Set when a person asked to leave the release that serves.
         way_back: Option<WayBack>,
+        /// Set when a freeze does not count for it: why, in the person's words.
+        expedited: Option<Arc<str>>,
     },
     /// The pre-flight is done: from here to there.
     PlanMade {
@@ -197,6 +200,33 @@ pub enum Fact {
         /// How.
         outcome: Outcome,
     },
+    /// Deployments are refused from now on.
+    Frozen {
+        /// Who, why, and until when.
+        order: Order,
+    },
+    /// Deployments again.
+    Unfrozen {
+        /// Who; none if its time has come.
+        by: Option<Actor>,
+    },
+    /// The kill switch is on: nothing that changes the world is sent.
+    Killed {
+        /// Who and why.
+        order: Order,
+    },
+    /// The kill switch is off again.
+    Revived {
+        /// Who.
+        by: Actor,
+    },
+    /// What would have followed if the engine were allowed to act.
+    WouldHave {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// What.
+        would: Would,
+    },
     /// An input came too late, twice, or for nothing that is under way.
     Ignored {
         /// Why it changes nothing.
@@ -228,12 +258,17 @@ impl Fact {
             | Self::PolicySwitched { deployment, .. }
             | Self::RollbackDecided { deployment, .. }
             | Self::RollbackAttemptFailed { deployment, .. }
+            | Self::WouldHave { deployment, .. }
             | Self::Ended { deployment, .. } => Some(deployment),
             Self::ChangeIntended { id, .. } | Self::ChangeMoved { id, .. } => Some(&id.deployment),
             Self::PermitRequested { request, .. } => Some(&request.deployment),
             Self::PolicyAdopted { .. }
             | Self::LedgerChanged { .. }
             | Self::Refused { .. }
+            | Self::Frozen { .. }
+            | Self::Unfrozen { .. }
+            | Self::Killed { .. }
+            | Self::Revived { .. }
             | Self::Ignored { .. }
             | Self::NoticeGivenUp { .. } => None,
         }
@@ -251,51 +286,6 @@ impl Fact {
                 | Self::ChangeMoved { .. }
         )
     }
-}
-
-/// A release's standing in the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Standing {
-    /// Never judged.
-    Unknown,
-    /// Through a full bake, or adopted.
-    Proven,
-    /// Its own evidence failed.
-    Rejected,
-    /// Rolled back for another reason; may be deployed again.
-    Withdrawn,
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Unknown => "unknown",
-            Self::Proven => "proven",
-            Self::Rejected => "rejected",
-            Self::Withdrawn => "withdrawn",
-        })
-    }
-}
-
-/// Why a standing changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum LedgerReason {
-    /// It ran when the service was first guarded.
-    Adopted,
-    /// It went through its bake.
-    Baked,
-    /// A person promoted it.
-    PromotedBy(Actor),
-    /// A trigger failed on it.
-    Failed(TriggerId),
-    /// It was rolled back for another reason.
-    RolledBack,
-    /// A person overrode the rejection.
-    OverriddenBy(Actor),
 }
 
 /// A person's wish to return to an older release while nothing is being deployed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Command;
 use crate::{
     model::{
         Accepted, Actor, Answer, ChangeError, ChangeId, DeploymentId, Epoch, NoticeKey,
@@ -145,37 +146,6 @@ impl Input {
     pub const fn is_recorded(&self) -> bool {
         !matches!(self, Self::Woke | Self::Hinted)
     }
-}
-
-/// What a person or the host can ask for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Command {
-    /// Move the service to this release.
-    Deploy {
-        /// Which.
-        release: ReleaseId,
-        /// What people call it.
-        name: Arc<str>,
-        /// Deploy it although it was rejected.
-        override_rejection: bool,
-    },
-    /// Stop advancing.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Take the candidate without further evidence.
-    Promote,
-    /// End the deployment where it stands; nothing is changed any more.
-    Abort,
-    /// Return to a proven release, now.
-    RollBack {
-        /// Which; else the newest proven one.
-        to: Option<ReleaseId>,
-    },
-    /// Watch the deployment that is under way by the newest policy.
-    AdoptPolicy,
 }
 
 /// What became of sending one attempt at a change.

@@ -1,12 +1,18 @@
 //! What the journal keeps: each input with the facts that the engine decided on it.
 
+mod command;
 mod effect;
 mod fact;
 mod input;
+mod standing;
+mod would;
 
+pub use command::{Command, Deploy};
 pub use effect::{Effect, Reads};
-pub use fact::{Fact, LedgerReason, PlanKind, SentState, Standing, Step, WayBack};
-pub use input::{ChangeReport, Command, Input};
+pub use fact::{Fact, PlanKind, SentState, Step, WayBack};
+pub use input::{ChangeReport, Input};
+pub use standing::{LedgerReason, Standing};
+pub use would::Would;
 
 use serde::{Deserialize, Serialize};
 

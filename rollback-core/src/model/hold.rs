@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, ChangeId, MetricId, ReleaseId, Timestamp, TriggerId};
+use super::{Actor, ChangeId, MetricId, Order, ReleaseId, Timestamp, TriggerId};
 
 /// Why nothing advances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,11 @@ pub enum HoldReason {
         /// Since when.
         since: Timestamp,
     },
+    /// The kill switch is on.
+    Killed {
+        /// By whom and why.
+        order: Order,
+    },
     /// The engine could not handle an input.
     Faulted {
         /// What happened.
@@ -129,6 +134,7 @@ impl fmt::Display for HoldReason {
             Self::PlatformUnreachable { since } => {
                 write!(f, "the platform has not answered since {since}")
             }
+            Self::Killed { order } => write!(f, "the kill switch is on ({order})"),
             Self::Faulted { why } => write!(f, "an input could not be handled: {why}"),
         }
     }
@@ -151,6 +157,8 @@ pub enum HoldExit {
     DataReturns,
     /// The time comes.
     TimePasses,
+    /// Somebody switches the kill switch off.
+    KillSwitchOff,
 }
 
 impl fmt::Display for HoldExit {
@@ -162,6 +170,7 @@ impl fmt::Display for HoldExit {
             Self::Abort => "abort",
             Self::DataReturns => "data returns",
             Self::TimePasses => "time passes",
+            Self::KillSwitchOff => "the kill switch goes off",
         })
     }
 }

@@ -25,7 +25,7 @@ pub use ids::{
 };
 pub use notice::{Notice, NoticeKey, Severity};
 pub use outcome::{Cause, Outcome, RefusedReason, Settled};
-pub use people::{Actor, Secret};
+pub use people::{Actor, Order, Secret};
 pub use platform::{
     ArmObservation, ArmState, Instance, InstanceState, Observation, PlatformRollback,
     PlatformRollbackState, Wanted,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, DeploymentId, Explanation, Hold, ReleaseId, TriggerId};
+use super::{Actor, DeploymentId, Explanation, Hold, Order, ReleaseId, TriggerId};
 
 /// What led to a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,27 @@ pub enum RefusedReason {
     PreFlight {
         /// What failed and what to do.
         why: Arc<str>,
+    },
+    /// Deployments are frozen.
+    #[error(
+        "the service is frozen ({order}); wait for its end, unfreeze it, or expedite the \
+         deployment with a reason"
+    )]
+    Frozen {
+        /// By whom and why.
+        order: Order,
+    },
+    /// The kill switch is on.
+    #[error("the kill switch is on ({order}); nothing is sent until it is switched off")]
+    Killed {
+        /// By whom and why.
+        order: Order,
+    },
+    /// What was asked for needs a reason, which is kept.
+    #[error("say why: {what} is only done with a reason")]
+    NoReason {
+        /// What.
+        what: Arc<str>,
     },
     /// No policy yet.
     #[error("no policy was adopted yet")]

@@ -88,6 +88,14 @@ pub(crate) fn fact(fact: &Fact) -> String {
             format!("returning to {target} did not work: {why}")
         }
         Fact::Ended { outcome, .. } => format!("END {outcome}"),
+        Fact::Frozen { order } => format!("frozen ({order})"),
+        Fact::Unfrozen { by } => match by {
+            Some(by) => format!("not frozen any more, by {by}"),
+            None => "not frozen any more: its time is over".to_owned(),
+        },
+        Fact::Killed { order } => format!("KILL SWITCH on ({order})"),
+        Fact::Revived { by } => format!("kill switch off, by {by}"),
+        Fact::WouldHave { would, .. } => format!("WOULD HAVE: {would}"),
         Fact::Ignored { why } => format!("ignored: {why}"),
         Fact::NoticeGivenUp { why, .. } => format!("a notice was given up: {why}"),
         other => format!("{other:?}"),

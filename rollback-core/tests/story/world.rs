@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rollback_core::{
     engine::{Engine, EngineConfig, replay},
-    entry::{ChangeReport, Command, Effect, Entry, Input, Keep},
+    entry::{ChangeReport, Command, Deploy, Effect, Entry, Input, Keep},
     model::{
         Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Change, ChangeError, ChannelId,
         Epoch, Etag, Instance, InstanceId, InstanceState, MetricId, Observation, ReadError,
@@ -95,16 +95,25 @@ impl World {
                 });
             }
             ["runs", release] => self.wanted = Wanted::only(id(release)),
-            ["deploy", release] => self.command(Command::Deploy {
-                release: id(release),
-                name: Arc::from(*release),
-                override_rejection: false,
-            }),
-            ["deploy", release, "although", "rejected"] => self.command(Command::Deploy {
-                release: id(release),
-                name: Arc::from(*release),
-                override_rejection: true,
-            }),
+            ["deploy", release] => self.command(Deploy::new(id(release), release).into()),
+            ["deploy", release, "although", "rejected"] => {
+                self.command(Deploy::new(id(release), release).overriding(true).into());
+            }
+            ["deploy", release, "expedited"] => {
+                self.command(Deploy::new(id(release), release).expedited(true).into());
+            }
+            ["deploy", release, "expedited", "without", "a", "reason"] => {
+                self.command_for("", Deploy::new(id(release), release).expedited(true).into())
+            }
+            ["freeze"] => self.command(Command::Freeze { until: None }),
+            ["freeze", "for", time] => {
+                let until = Some(self.now.after(parse_duration(time)?));
+                self.command(Command::Freeze { until });
+            }
+            ["unfreeze"] => self.command(Command::Unfreeze),
+            ["kill", "switch", on @ ("on" | "off")] => {
+                self.command(Command::KillSwitch { on: *on == "on" });
+            }
             ["pause"] => self.command(Command::Pause),
             ["resume"] => self.command(Command::Resume),
             ["promote"] => self.command(Command::Promote),
@@ -176,9 +185,13 @@ impl World {
     }
 
     fn command(&mut self, command: Command) {
+        self.command_for("as told", command);
+    }
+
+    fn command_for(&mut self, reason: &str, command: Command) {
         self.input(Input::Command {
             actor: Actor::new("alice"),
-            reason: Arc::from("as told"),
+            reason: Arc::from(reason),
             command,
         });
     }

@@ -156,6 +156,7 @@ const fn hold_word(reason: &HoldReason) -> &'static str {
         HoldReason::Contested { .. } => "contested",
         HoldReason::RollbackFailed { .. } => "rollback_failed",
         HoldReason::Faulted { .. } => "faulted",
+        HoldReason::Killed { .. } => "killed",
         _ => "other",
     }
 }

@@ -133,7 +133,7 @@ impl Chronicle {
             }
             Input::Command { command, .. } => {
                 if let Some(open) = &mut self.open
-                    && !matches!(command, Command::Deploy { .. })
+                    && !matches!(command, Command::Deploy(_))
                 {
                     open.person_acts += 1;
                 }
@@ -249,6 +249,11 @@ pub(super) fn is_told(fact: &Fact) -> bool {
         | Fact::Released { .. }
         | Fact::RollbackDecided { .. }
         | Fact::RollbackAttemptFailed { .. }
+        | Fact::Frozen { .. }
+        | Fact::Unfrozen { .. }
+        | Fact::Killed { .. }
+        | Fact::Revived { .. }
+        | Fact::WouldHave { .. }
         | Fact::Ended { .. } => true,
         Fact::VerdictChanged {
             verdict, action, ..

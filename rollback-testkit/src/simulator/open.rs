@@ -22,7 +22,8 @@ pub(super) struct Open {
     pub(super) candidate: ReleaseId,
     pub(super) policy: Arc<Policy>,
     pub(super) opened_at: Timestamp,
-    /// Since when a controller reads for this deployment without a break: blindness counts from here.
+    /// Since when a controller reads for this deployment without a break, or a person last resumed:
+    /// blindness counts from here.
     pub(super) reads_since: Timestamp,
     pub(super) stage: Stage,
     pub(super) stable: Option<ReleaseId>,
@@ -307,6 +308,10 @@ impl Open {
                 ) = (&self.hold, by)
                 {
                     self.acknowledged.insert(Arc::clone(&trigger.name));
+                }
+                if by.is_some() {
+                    // A person who resumes gives the whole time budget anew.
+                    self.reads_since = at;
                 }
                 if by.is_some()
                     && let Some(rollback) = &mut self.rollback

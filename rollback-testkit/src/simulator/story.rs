@@ -1,9 +1,9 @@
 //! The course of one seed: chaos, healing, a last deployment, and the replay.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rollback_core::{
-    entry::{Command, Fact, Standing},
+    entry::{Command, Deploy, Fact, Standing},
     model::{Outcome, ReleaseId, Timestamp, Wanted},
     policy::{OnInconclusive, Policy, Rule},
 };
@@ -105,11 +105,10 @@ fn any_release(world: &mut World<'_>) -> ReleaseId {
 
 fn deploy(world: &mut World<'_>) -> Command {
     let release = any_release(world);
-    Command::Deploy {
-        name: Arc::from(format!("release {release}")),
-        release,
-        override_rejection: world.random.chance(150),
-    }
+    let name = format!("release {release}");
+    Deploy::new(release, name)
+        .overriding(world.random.chance(150))
+        .into()
 }
 
 /// Faults are over and a person looks after holds: everything must end.
@@ -164,11 +163,9 @@ fn last_deployment(world: &mut World<'_>) {
     let first = world.journal.len();
     world.command_after(
         Duration::from_millis(1),
-        Command::Deploy {
-            release: candidate.clone(),
-            name: Arc::from(format!("release {candidate}")),
-            override_rejection: true,
-        },
+        Deploy::new(candidate.clone(), format!("release {candidate}"))
+            .overriding(true)
+            .into(),
     );
     let bound = bound(&policy);
     world.run(began.after(bound));

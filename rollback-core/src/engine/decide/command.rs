@@ -9,7 +9,7 @@ use crate::{
         plan,
         state::{Active, Stage},
     },
-    entry::{Command, Fact, LedgerReason, PlanKind, Standing, WayBack},
+    entry::{Command, Deploy, Fact, LedgerReason, PlanKind, Standing, WayBack},
     model::{
         Actor, Cause, DeploymentId, HoldExit, HoldReason, Outcome, RefusedReason, ReleaseId,
         Timestamp,
@@ -42,25 +42,39 @@ impl Engine {
         };
         let active = self.state.active.as_ref();
         match (command, active) {
-            (
-                Command::Deploy {
-                    release,
-                    name,
-                    override_rejection,
-                },
-                _,
-            ) => match self.may_deploy(release, *override_rejection) {
-                Ok(()) => self.opening(at, actor, release, name, *override_rejection, None),
-                Err(reason) => refused(Some(release), reason),
+            (Command::Deploy(deploy), _) => match self.may_deploy(at, deploy, reason) {
+                Ok(()) => self.opening(at, actor, reason, deploy, None),
+                Err(reason) => refused(Some(&deploy.release), reason),
             },
+            (Command::Freeze { until }, _) => match self.freeze(at, actor, reason, *until) {
+                Ok(fact) => fact.into_iter().collect(),
+                Err(reason) => refused(None, reason),
+            },
+            (Command::Unfreeze, _) => match self.frozen(at) {
+                Some(_) => vec![Fact::Unfrozen {
+                    by: Some(actor.clone()),
+                }],
+                None => not_now("it is not frozen"),
+            },
+            (Command::KillSwitch { on }, _) => self
+                .kill_switch(at, actor, reason, *on)
+                .into_iter()
+                .collect(),
+            (Command::RollBack { .. } | Command::Promote, _) if self.state.killed.is_some() => {
+                let killed = self.state.killed.clone();
+                killed.map_or_else(Vec::new, |order| {
+                    refused(None, RefusedReason::Killed { order })
+                })
+            }
             (Command::RollBack { to }, None) => match self.way_back(to.as_ref()) {
                 Ok(serving) => {
-                    let name = Arc::from(self.state.ledger.name(&serving));
+                    let name = self.state.ledger.name(&serving);
+                    let deploy = Deploy::new(serving.clone(), name);
                     let way_back = WayBack {
                         to: to.clone(),
                         reason: Arc::clone(reason),
                     };
-                    self.opening(at, actor, &serving, &name, false, Some(way_back))
+                    self.opening(at, actor, reason, &deploy, Some(way_back))
                 }
                 Err(reason) => refused(to.as_ref(), reason),
             },
@@ -156,10 +170,32 @@ impl Engine {
 
     fn may_deploy(
         &self,
-        release: &ReleaseId,
-        override_rejection: bool,
+        at: Timestamp,
+        deploy: &Deploy,
+        reason: &Arc<str>,
     ) -> Result<(), RefusedReason> {
+        let Deploy {
+            release,
+            override_rejection,
+            expedite,
+            ..
+        } = deploy;
         self.can_run()?;
+        if let Some(order) = &self.state.killed {
+            return Err(RefusedReason::Killed {
+                order: order.clone(),
+            });
+        }
+        if *expedite && reason.trim().is_empty() {
+            return Err(RefusedReason::NoReason {
+                what: Arc::from("expediting a deployment"),
+            });
+        }
+        if let Some(order) = self.frozen(at).filter(|_| !expedite) {
+            return Err(RefusedReason::Frozen {
+                order: order.clone(),
+            });
+        }
         if self.state.active.as_ref().is_some_and(Active::rolls_back) {
             return Err(RefusedReason::RollingBack);
         }
@@ -197,11 +233,17 @@ impl Engine {
         &self,
         at: Timestamp,
         actor: &Actor,
-        release: &ReleaseId,
-        name: &Arc<str>,
-        override_rejection: bool,
+        reason: &Arc<str>,
+        deploy: &Deploy,
         way_back: Option<WayBack>,
     ) -> Vec<Fact> {
+        let Deploy {
+            release,
+            name,
+            override_rejection,
+            expedite,
+            ..
+        } = deploy;
         let deployment = DeploymentId::structural(self.seq.next(), at);
         let mut facts = Vec::new();
         let supersedes = self.state.active.as_ref().map(|active| active.id.clone());
@@ -216,7 +258,7 @@ impl Engine {
                 },
             });
         }
-        if override_rejection && self.state.ledger.standing(release) == Standing::Rejected {
+        if *override_rejection && self.state.ledger.standing(release) == Standing::Rejected {
             facts.push(Fact::LedgerChanged {
                 release: release.clone(),
                 name: Arc::clone(name),
@@ -242,6 +284,7 @@ impl Engine {
             engine: Arc::from(VERSION),
             supersedes,
             way_back,
+            expedited: expedite.then(|| Arc::clone(reason)),
         });
         facts
     }

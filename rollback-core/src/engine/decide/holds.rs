@@ -95,6 +95,13 @@ impl Engine {
     /// The exit by which a hold ends without a person.
     fn ends_by_itself(&self, at: Timestamp, active: &Active) -> Option<HoldExit> {
         let hold = active.hold.as_ref()?;
+        if let HoldReason::Killed { .. } = hold.reason {
+            return self
+                .state
+                .killed
+                .is_none()
+                .then_some(HoldExit::KillSwitchOff);
+        }
         let verdict_of = |trigger| {
             active
                 .watch

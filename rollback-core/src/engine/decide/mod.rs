@@ -5,6 +5,7 @@ mod command;
 mod doubt;
 mod foreign;
 mod holds;
+mod orders;
 mod preflight;
 mod rollback;
 mod steps;
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     entry::{ChangeReport, Fact, Input, PlanKind, SentState},
-    model::{ChangeError, Seq, Timestamp},
+    model::{ChangeError, HoldReason, Seq, Timestamp},
     ports::{NotifyError, PermitDecision},
 };
 
@@ -117,10 +118,14 @@ impl Engine {
 
     /// The next decision that the state asks for.
     pub(super) fn decide(&self, at: Timestamp) -> Option<Fact> {
+        if let Some(fact) = self.decide_orders(at) {
+            return Some(fact);
+        }
         let active = self.state.active.as_ref()?;
         self.decide_doubt(at, active)
             .or_else(|| self.decide_foreign(at, active))
             .or_else(|| self.decide_verdict(at, active))
+            .or_else(|| self.decide_killed(active))
             .or_else(|| match active.stage {
                 Stage::Preflight => self.decide_preflight(at, active),
                 Stage::Planned(PlanKind::Rollout) => self
@@ -188,5 +193,13 @@ pub(super) fn ignored(why: &str) -> Fact {
 impl Active {
     pub(super) fn rolls_back(&self) -> bool {
         self.stage == Stage::Planned(PlanKind::Rollback)
+    }
+
+    fn is_stopped_by_a_person(&self) -> bool {
+        let reason = self.hold.as_ref().map(|hold| &hold.reason);
+        matches!(
+            reason,
+            Some(HoldReason::Paused { .. } | HoldReason::Killed { .. })
+        )
     }
 }

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{Engine, mutant::Mutant, plan, state::Active},
-    entry::{Fact, LedgerReason, PlanKind, Standing, Step},
+    engine::{
+        Engine,
+        mutant::Mutant,
+        plan,
+        state::{Active, RunningStep},
+    },
+    entry::{Fact, LedgerReason, PlanKind, Standing, Step, Would},
     model::{
         Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome, ReleaseId,
         Timestamp, TriggerId, Verdict,
@@ -41,6 +46,10 @@ impl Engine {
             })
         };
         let people = [HoldExit::RollBack, HoldExit::Promote, HoldExit::Abort];
+        if self.state.killed.is_some() {
+            let target = self.next_target(active)?.clone();
+            return Self::would_have(active, Would::RollBack { target, cause });
+        }
         let Some(target) = self.next_target(active) else {
             let reason = HoldReason::NoTarget {
                 why: Arc::from(format!(
@@ -377,7 +386,12 @@ impl Engine {
         }
         let waits_for_platform = matches!(word, "converge" | "check" | "weights")
             || (matches!(word, "wait" | "bake") && step.good_since.is_none());
-        if guilty && at >= step.deadline && waits_for_platform && self.sees_platform(at, active) {
+        if guilty
+            && at >= step.deadline
+            && waits_for_platform
+            && self.sees_platform(at, active)
+            && (!active.is_stopped_by_a_person() || self.is_stuck(active, step))
+        {
             let allowed = step.deadline.since(step.entered).as_secs_f64();
             let taken = at.since(step.entered).as_secs_f64();
             return explain(
@@ -389,6 +403,17 @@ impl Engine {
             );
         }
         None
+    }
+
+    /// While a person keeps a step from going on, the candidate is only late if the platform is.
+    fn is_stuck(&self, active: &Active, step: &RunningStep) -> bool {
+        match active.steps.get(active.index).and_then(Step::change) {
+            Some(change) => {
+                let asked = change.applied_to(&active.expected) == active.expected;
+                asked && !self.is_in(active, &change)
+            }
+            None => step.good_since.is_none(),
+        }
     }
 
     /// The end of a plan.

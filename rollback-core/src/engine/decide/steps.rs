@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Whether the newest look shows that a wanted change is in.
-    fn is_in(&self, active: &Active, change: &Change) -> bool {
+    pub(super) fn is_in(&self, active: &Active, change: &Change) -> bool {
         let Some(seen) = self.state.seen_since(active.look_after) else {
             return false;
         };
