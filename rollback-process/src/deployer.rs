@@ -252,7 +252,7 @@ fn last_words(shared: &Shared, release: &ReleaseId, lines: usize) -> Vec<String>
 }
 
 /// Runs file work where it may block.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ChangeError> + Send + 'static,
 ) -> Result<T, ChangeError> {
     match tokio::task::spawn_blocking(work).await {

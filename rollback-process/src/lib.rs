@@ -1,5 +1,8 @@
 //! This machine as a platform of the rollback library: supervised child processes as a
-//! [`Deployer`](rollback_core::ports::Deployer). Linux only: it reads `/proc`.
+//! [`Deployer`](rollback_core::ports::Deployer), or a deploy script of your own ([`ScriptDeployer`],
+//! [`ScriptTask`]). Linux only: it reads `/proc`.
+//!
+//! Of supervised processes:
 //!
 //! | promise | how |
 //! |---|---|
@@ -30,7 +33,7 @@
 //! behind it), `state` (the directory) on `files`, `identity` (which process is ours), `ports`,
 //! `probe`, `log`, `launch` and `instance` (one process's life), `plan` (what next, pure),
 //! `supervisor` (does it), `observation` and `change` (what is seen, what is asked), `deployer` (the
-//! trait).
+//! trait); `script` (commands of your own).
 
 mod change;
 mod definition;
@@ -45,6 +48,7 @@ mod plan;
 mod ports;
 mod probe;
 mod program;
+mod script;
 mod state;
 mod supervisor;
 mod validity;
@@ -56,4 +60,5 @@ pub use deployer::ProcessDeployer;
 pub use files::StateError;
 pub use ports::PortError;
 pub use program::ProgramError;
+pub use script::{ScriptDeployer, ScriptError, ScriptRelease, ScriptTask};
 pub use validity::DefinitionError;

@@ -25,6 +25,9 @@ use rollback_process::{HealthCheck, ProcessDefinition, ProcessDeployer, Restart}
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
+#[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod scripted;
+
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     pub(crate) deployer: ProcessDeployer,
@@ -247,6 +250,11 @@ pub(crate) fn example(name: &str) -> PathBuf {
         .join(name);
     assert!(path.exists(), "{} was not built", path.display());
     path
+}
+
+/// The deploy script of the tests, and the platform behind it.
+pub(crate) fn platform_script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/platform.sh")
 }
 
 /// Waits for what is not an observation.
