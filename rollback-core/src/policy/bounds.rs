@@ -33,19 +33,17 @@ pub fn restoration_bound(policy: &Policy) -> Duration {
         + policy.verify.within
 }
 
-/// Warm-up, the window in which it turns bad, one that is bad throughout, as many more as `for`
-/// takes, and the answer.
+/// Warm-up, the window in which it turns bad, one that is bad throughout, as many more as the
+/// shape takes, and the answer.
 pub(super) fn threshold_bound(
     policy: &Policy,
     rule: &TriggerRule,
     settle: Duration,
 ) -> Option<Duration> {
-    let Rule::When { condition, for_ } = &rule.rule else {
+    let Rule::When { condition, shape } = &rule.rule else {
         return None;
     };
     let poll = policy.poll;
-    let more = for_.as_millis().div_ceil(poll.as_millis().max(1));
-    let more = u32::try_from(more).unwrap_or(u32::MAX);
     let warmup = Condition::compile(condition, &policy.catalogue())
         .ok()?
         .slots()
@@ -54,7 +52,8 @@ pub(super) fn threshold_bound(
         .map(|metric| metric.warmup)
         .max()
         .unwrap_or_default();
-    Some(warmup + poll.saturating_mul(more.saturating_add(3)) + settle)
+    let seen = poll.saturating_mul(3).saturating_add(shape.longest(poll));
+    Some(warmup.saturating_add(seen).saturating_add(settle))
 }
 
 #[cfg(test)]
@@ -78,6 +77,18 @@ mod tests {
         ] {
             let bound = detection_bound(&policy("", &triggers));
             assert_eq!(bound, Duration::from_secs(seconds), "{triggers}");
+        }
+        for (shape, seconds) in [
+            (r#""times": "3 of 5""#, 70),
+            (r#""consecutive": 3"#, 70),
+            // Seven of sixty are more than ten per cent; thirty have to be seen.
+            (r#""share": "10%""#, 340),
+            (r#""share": "10%", "min_samples": 5"#, 110),
+            (r#""average": "1m""#, 100),
+        ] {
+            let shaped = HIGH.replace(r#""for": "25s""#, shape);
+            let bound = detection_bound(&policy("", &shaped));
+            assert_eq!(bound, Duration::from_secs(seconds), "{shape}");
         }
         let quickstart = policy(
             r#""poll": "1s","#,

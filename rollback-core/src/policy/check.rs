@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-use super::{
-    Metric, PerScope, Policy, Rule, TriggerRule, error::Problem, read::one_of, strategy::Kind,
-};
-use crate::{
-    condition::{Condition, Subject},
-    model::{Arm, MetricId, Query, duration_text},
-};
+use super::{Metric, PerScope, Policy, error::Problem, read::one_of, trigger};
+use crate::model::{Query, duration_text};
 
 /// Seldom enough; a longer pause is a mistake in the unit.
 const LONGEST_POLL: Duration = Duration::from_secs(3_600);
@@ -24,9 +19,6 @@ const PLACEHOLDERS: [(&str, Finest); 6] = [
 /// Words of the condition language.
 const RESERVED: [&str; 6] = ["baseline", "stable", "candidate", "true", "false", "not"];
 
-/// The engine's own rule.
-const BUILT_IN: &str = "deployment_failed";
-
 /// The coarsest scope in which a placeholder means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Finest {
@@ -41,7 +33,7 @@ pub(super) fn check(policy: &Policy) -> Result<(), Problem> {
         self::metric(metric)?;
     }
     for (index, rule) in policy.triggers.iter().enumerate() {
-        trigger(policy, index, rule)?;
+        trigger::check(policy, index, rule)?;
     }
     if policy.triggers.iter().any(|rule| rule.required) {
         return Ok(());
@@ -188,148 +180,4 @@ fn per(metric: &Metric) -> &'static str {
         PerScope::Arm => "for each arm",
         PerScope::Instance => "for each instance",
     }
-}
-
-fn trigger(policy: &Policy, index: usize, rule: &TriggerRule) -> Result<(), Problem> {
-    if &*rule.name == BUILT_IN {
-        return Err(Problem::new(
-            (index, "name"),
-            format!(
-                "`{BUILT_IN}` is the name of the rule that is always there: a deployment that crashes or gets stuck"
-            ),
-            "give the trigger another name",
-        ));
-    }
-    match &rule.rule {
-        Rule::When { condition, for_ } => when(policy, index, condition, *for_),
-        Rule::Compare { metric, .. } => compare(policy, index, metric),
-        Rule::Host => Ok(()),
-    }
-}
-
-fn when(policy: &Policy, index: usize, condition: &str, for_: Duration) -> Result<(), Problem> {
-    let condition = Condition::compile(condition, &policy.catalogue()).map_err(|error| {
-        Problem::new((index, "when"), error.message(), error.fix())
-            .about_part(error.span().start, error.span().end)
-    })?;
-    let mut warmup = Duration::ZERO;
-    for slot in condition.slots() {
-        let Some(metric) = policy.metrics.iter().find(|m| m.id.as_str() == slot.metric) else {
-            continue;
-        };
-        warmup = warmup.max(metric.warmup);
-        if slot.subject == Subject::Stable {
-            if matches!(metric.query, Query::Value(_)) && metric.per == PerScope::Instance {
-                return Err(Problem::new(
-                    (index, "when"),
-                    format!(
-                        "`{slot}` is not one value: `{}` is read for each instance",
-                        metric.id
-                    ),
-                    "declare the metric with `per: arm`",
-                ));
-            }
-            two_arms(policy, index, "when", &format!("`{slot}`"))?;
-        }
-    }
-    if for_ + warmup >= policy.bake {
-        let text = duration_text;
-        let (key, why) = if warmup.is_zero() {
-            ("for", format!("it has to be true for {}", text(for_)))
-        } else {
-            let why = format!(
-                "it is judged after {} of warm-up and has to be true for {}",
-                text(warmup),
-                text(for_)
-            );
-            (if for_.is_zero() { "when" } else { "for" }, why)
-        };
-        return Err(Problem::new(
-            (index, key),
-            format!(
-                "it can never fire: {why}, and the bake lasts {}",
-                text(policy.bake)
-            ),
-            "make that shorter, or `bake` longer",
-        ));
-    }
-    Ok(())
-}
-
-fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<(), Problem> {
-    let Some(metric) = policy.metric(id) else {
-        let names: Vec<&str> = policy.metrics.iter().map(|m| m.id.as_str()).collect();
-        let fix = if names.is_empty() {
-            "declare it under `metrics` with `bad` and `total`".to_owned()
-        } else {
-            one_of(
-                id.as_str(),
-                &names,
-                "declare it under `metrics`, or use one of",
-            )
-        };
-        return Err(Problem::new(
-            (index, "compare"),
-            format!("unknown metric `{id}`"),
-            fix,
-        ));
-    };
-    let problem = |message: String, fix: &str| Err(Problem::new((index, "compare"), message, fix));
-    if metric.per == PerScope::Service {
-        return problem(
-            format!(
-                "it can never fire: `{id}` is measured for the service as a whole, so the arms \
-                 cannot be told apart"
-            ),
-            "declare the metric with `per: arm` or `per: instance`",
-        );
-    }
-    if matches!(metric.query, Query::Value(_)) {
-        return problem(
-            format!("`{id}` has no counts, and evidence is made of them"),
-            "give the metric `bad` and `total` in place of `query`",
-        );
-    }
-    if metric.warmup >= policy.bake {
-        return problem(
-            format!(
-                "it can never fire: `{id}` is judged after {} of warm-up, and the bake lasts {}",
-                duration_text(metric.warmup),
-                duration_text(policy.bake)
-            ),
-            "make `warmup` shorter, or `bake` longer",
-        );
-    }
-    two_arms(policy, index, "compare", "it")
-}
-
-/// Refuses what needs both arms where the plan never has traffic on both while it watches.
-fn two_arms(policy: &Policy, index: usize, key: &'static str, what: &str) -> Result<(), Problem> {
-    let strategy = &policy.strategy;
-    if strategy.compares_arms() {
-        return Ok(());
-    }
-    let name = strategy.name();
-    let (why, fix) = match strategy.kind() {
-        Kind::BlueGreen(_) | Kind::Canary { .. } => (
-            format!("`{name}` without `holdback` leaves it none during the bake"),
-            "keep a part of the traffic there, such as `holdback: 5%`",
-        ),
-        Kind::Rolling { .. } | Kind::Recreate => (
-            format!("`{name}` leaves it none"),
-            "use `blue_green` with `holdback`, or `canary`",
-        ),
-        Kind::Steps(_) => (
-            "no step watches with traffic on both".to_owned(),
-            "add a `weight` below 100% with a `wait` or the `bake` after it",
-        ),
-    };
-    Err(Problem::new(
-        (index, key),
-        format!(
-            "it can never fire: {what} needs traffic on the {} arm, and {why}",
-            Arm::Stable
-        ),
-        fix,
-    ))
 }

@@ -12,11 +12,12 @@ pub use super::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
         StrategyDocument, StrategyName, StrategySettings,
     },
-    values::{Share, Text},
+    trigger::TriggerDocument,
+    values::{Share, Text, TimesOf},
 };
 use crate::{
     condition::Unit,
-    model::{Action, MetricId, ServiceId},
+    model::{MetricId, ServiceId},
 };
 
 /// A policy as it is written. Unknown keys are errors.
@@ -158,44 +159,6 @@ pub enum PerName {
     Instance,
 }
 
-/// One of `triggers:`. Exactly one of `when`, `compare` and `host`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TriggerDocument {
-    /// `name:` its name, used once. No default.
-    pub name: Arc<str>,
-    /// `when:` a condition that is true when things are bad, such as `error_rate > 5%`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub when: Option<Arc<str>>,
-    /// `for:` how long without a break, measured by the readings; with `when`. Default: `0s`, one
-    /// reading decides.
-    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
-    pub for_: Option<Text<Duration>>,
-    /// `compare:` a metric with `bad` and `total` whose errors are compared with those of the stable
-    /// release at the same time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compare: Option<MetricId>,
-    /// `max_false_rollback_rate:` probability of ever rolling back a candidate that is not worse,
-    /// above 0% and below 100%; with `compare`. Default: `1%`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_false_rollback_rate: Option<Share>,
-    /// `min_effect:` only a candidate more than so many times as error-prone counts as worse, at
-    /// least 1; with `compare`. Default: `1.25`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_effect: Option<f64>,
-    /// `host:` `true` if the rule is written by the host and given to the controller under this
-    /// name. Default: `false`.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub host: bool,
-    /// `action:` what it may do: `observe`, `notify`, `hold` or `roll_back`. Default: `roll_back`.
-    #[serde(default = "default_action")]
-    pub action: Action,
-    /// `required:` whether a deployment is only promoted if it passes. Default: `true` if the action
-    /// is `roll_back`, else `false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub required: Option<bool>,
-}
-
 /// `verify:` what a rollback must show before it counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -287,13 +250,4 @@ fn default_blind() -> Text<Duration> {
 
 const fn default_crash_limit() -> u32 {
     3
-}
-
-const fn default_action() -> Action {
-    Action::RollBack
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }

@@ -9,7 +9,10 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 pub use super::bounds::{detection_bound, restoration_bound};
-use super::{OnInconclusive, PerScope, Policy, Rule, TriggerRule, bounds::threshold_bound};
+use super::{
+    OnInconclusive, PerScope, Policy, Rule, Shape, TriggerRule, bounds::threshold_bound,
+    trigger::shape_key,
+};
 use crate::{
     model::{Action, Weight, duration_text},
     statistics::{FalseRollbackRate, MinEffect, minimum_bad_events, smallest_detectable_ratio},
@@ -95,7 +98,7 @@ pub fn lint(policy: &Policy, assumed: &Assumptions) -> Vec<Finding> {
     let mut found = Findings::default();
     for (index, rule) in policy.triggers.iter().enumerate() {
         match &rule.rule {
-            Rule::When { for_, .. } => threshold(policy, assumed, index, rule, *for_, &mut found),
+            Rule::When { shape, .. } => threshold(policy, assumed, index, rule, shape, &mut found),
             Rule::Compare { .. } => comparison(policy, assumed, index, rule, &mut found),
             Rule::Host => {}
         }
@@ -130,7 +133,7 @@ fn threshold(
     assumed: &Assumptions,
     index: usize,
     rule: &TriggerRule,
-    for_: Duration,
+    shape: &Shape,
     found: &mut Findings,
 ) {
     let text = duration_text;
@@ -153,9 +156,9 @@ fn threshold(
             );
         }
     }
-    if for_.is_zero() && rule.action == Action::RollBack {
+    if shape.decides_at_once() && rule.action == Action::RollBack {
         found.warn(
-            format!("triggers[{index}].for"),
+            format!("triggers[{index}].{}", shape_key(shape)),
             format!(
                 "`{}` rolls back on a single reading of {}; `for: {}` would ask for a second one",
                 rule.name,
@@ -163,7 +166,10 @@ fn threshold(
                 text(policy.poll)
             ),
         );
-    } else if !for_.is_zero() && for_ < policy.poll {
+    } else if let Shape::Lasting(for_) = *shape
+        && !for_.is_zero()
+        && for_ < policy.poll
+    {
         found.note(
             format!("triggers[{index}].for"),
             format!(

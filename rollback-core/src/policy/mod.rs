@@ -12,7 +12,8 @@
 //! | `compile`, `written` | document to policy and back |
 //! | `check` | names, conditions, and triggers that can fire at all |
 //! | [`lint`], `bounds` | what a policy promises and leaves open, with numbers |
-//! | `rules` | the parts of a policy |
+//! | `rules`, `shape` | the parts of a policy |
+//! | `trigger` | triggers: their documents, what becomes of them, whether they can fire |
 //! | `strategy`, `strategy_document`, `strategy_read` | the steps of a rollout, and how they are written |
 
 mod bounds;
@@ -25,6 +26,7 @@ pub mod lint;
 mod place;
 mod read;
 mod rules;
+mod shape;
 mod strategy;
 mod strategy_document;
 mod strategy_read;
@@ -32,6 +34,7 @@ mod strategy_read;
 mod tests;
 #[cfg(feature = "yaml")]
 mod tree;
+mod trigger;
 mod values;
 mod written;
 
@@ -43,6 +46,7 @@ pub use rules::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
     TriggerRule, Verification,
 };
+pub use shape::{MOST_POLLS, Shape};
 pub use strategy::{PlannedStep, Strategy, StrategyError};
 
 use std::{sync::Arc, time::Duration};

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::Shape;
 use crate::{
     condition::Unit,
     model::{Action, MetricId, Query},
@@ -69,12 +70,12 @@ pub struct TriggerRule {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// A condition that is true when things are bad, for at least so long.
+    /// A condition that is true when things are bad.
     When {
         /// In the condition language.
         condition: Arc<str>,
-        /// How long without a break.
-        for_: Duration,
+        /// How often or for how long.
+        shape: Shape,
     },
     /// Errors of the candidate against the stable arm at the same time (R3).
     Compare {

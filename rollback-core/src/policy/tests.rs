@@ -142,16 +142,40 @@ prop_compose! {
     }
 }
 
+fn shape() -> impl Generator<Value = Shape> {
+    let some = (
+        duration(),
+        proptest::option::of(duration()),
+        0..2_000_u32,
+        0..2_000_u32,
+        0.0..1.0_f64,
+    );
+    (0..5, some).prop_map(|(kind, (over, within, bad, of, above))| match kind {
+        0 => Shape::Lasting(over),
+        1 => Shape::Times { bad, of },
+        2 => Shape::InARow { polls: bad, within },
+        3 => Shape::Share {
+            above,
+            over,
+            min_samples: bad,
+        },
+        _ => Shape::Average {
+            over,
+            min_samples: of,
+        },
+    })
+}
+
 prop_compose! {
     fn rule()(
-        kind in 0..3, condition in text(), for_ in duration(), metric in "[a-z_]{1,8}",
+        kind in 0..3, condition in text(), shape in shape(), metric in "[a-z_]{1,8}",
         rate in 0.000_001..0.999_f64, min_effect in 1.0..100.0_f64, action in 0..4_usize,
         required: bool,
     ) -> TriggerRule {
         TriggerRule {
             name: Arc::from(""),
             rule: match kind {
-                0 => Rule::When { condition, for_ },
+                0 => Rule::When { condition, shape },
                 1 => Rule::Compare {
                     metric: MetricId::new(metric).unwrap(),
                     max_false_rollback_rate: rate,

@@ -48,6 +48,47 @@ impl<'de> Deserialize<'de> for Text<Duration> {
     }
 }
 
+/// So many of so many, written `3 of 5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimesOf {
+    /// So many …
+    pub bad: u32,
+    /// … of so many.
+    pub of: u32,
+}
+
+impl Serialize for Text<TimesOf> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{} of {}", self.0.bad, self.0.of))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text<TimesOf> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = TimesOf;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("polls such as 3 of 5")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<TimesOf, E> {
+                let number = |text: &str| text.trim().parse::<u32>().ok();
+                text.split_once("of")
+                    .and_then(|(bad, of)| {
+                        let (bad, of) = (number(bad)?, number(of)?);
+                        Some(TimesOf { bad, of })
+                    })
+                    .ok_or_else(|| {
+                        E::custom(format!(
+                            "`{text}` is no number of polls; write it like 3 of 5"
+                        ))
+                    })
+            }
+        }
+        deserializer.deserialize_any(Visitor).map(Self)
+    }
+}
+
 /// A share, written `5%` or `0.05`; kept as a fraction of 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Share(pub f64);
@@ -128,7 +169,7 @@ fn parse(text: &str) -> Result<f64, String> {
 }
 
 /// The share in percent with as few digits as give the same number.
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
     (0..15)
         .map(|decimals| format!("{percent:.decimals$}%"))

@@ -1,11 +1,10 @@
 //! From a policy back to its document, which reads as the same policy.
 
 use super::{
-    Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument, Rule,
-    TriggerRule,
+    Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument,
     document::{
         BootstrapName, BudgetDocument, DeadlinesDocument, MetricDocument, OnInconclusiveName,
-        OnNoDataName, PerName, Share, Text, TriggerDocument, VerifyDocument,
+        OnNoDataName, PerName, Share, Text, VerifyDocument,
     },
 };
 use crate::model::Query;
@@ -81,38 +80,5 @@ impl From<Metric> for MetricDocument {
             source: metric.source,
             warmup: Text(metric.warmup),
         }
-    }
-}
-
-impl From<TriggerRule> for TriggerDocument {
-    fn from(rule: TriggerRule) -> Self {
-        let mut document = Self {
-            name: rule.name,
-            when: None,
-            for_: None,
-            compare: None,
-            max_false_rollback_rate: None,
-            min_effect: None,
-            host: false,
-            action: rule.action,
-            required: Some(rule.required),
-        };
-        match rule.rule {
-            Rule::When { condition, for_ } => {
-                document.when = Some(condition);
-                document.for_ = Some(Text(for_));
-            }
-            Rule::Compare {
-                metric,
-                max_false_rollback_rate,
-                min_effect,
-            } => {
-                document.compare = Some(metric);
-                document.max_false_rollback_rate = Some(Share(max_false_rollback_rate));
-                document.min_effect = Some(min_effect);
-            }
-            Rule::Host => document.host = true,
-        }
-        document
     }
 }

@@ -4,19 +4,22 @@
 //! Elsewhere is *as bad* when the condition holds there by the same comparisons, and lies at least
 //! half as far beyond its bound as on the candidate, or cannot be told from the candidate by the
 //! counts of the last poll (z below 3). A stable arm at 6 % therefore does not excuse a candidate
-//! at 31 % where 5 % is allowed. The stable arm's last bad moment counts for as long as `for` and
-//! one reading's life, so that one good poll of it does not put the blame on the candidate.
+//! at 31 % where 5 % is allowed. With `for` and `average` the stable arm's last bad moment counts for
+//! as long as they reach back and one reading's life, so that one good poll of it does not put the
+//! blame on the candidate. With `times`, `consecutive` and `share` each poll that was as bad elsewhere
+//! is left to where it belongs, and the rest has to be enough.
 
 use std::sync::Arc;
 
 use super::{
     held::Counts,
-    threshold::{View, Watched},
+    watched::{View, Watched},
     wording::quantity,
 };
 use crate::{
     condition::{ComparisonExplanation, Seen, Truth},
     model::{Arm, Timestamp},
+    policy::Shape,
 };
 
 /// How far beyond its bound, as a share of the candidate's distance, elsewhere has to be.
@@ -24,8 +27,64 @@ const HALF: f64 = 0.5;
 /// Standard deviations beyond which counts differ.
 const CLEARLY: f64 = 3.0;
 
+/// Whether the poll that is coming in is as bad elsewhere.
+pub(super) fn is_as_bad_now(watched: &Watched, at: Timestamp) -> bool {
+    watched.on_trial == Arm::Candidate
+        && [View::Stable, View::Before]
+            .into_iter()
+            .any(|view| is_as_bad(watched, view, at))
+}
+
 pub(super) fn also_elsewhere(watched: &Watched, at: Timestamp) -> Option<Arc<str>> {
-    if watched.on_trial != Arm::Candidate || watched.truth(View::OnTrial, at) != Truth::True {
+    if watched.on_trial != Arm::Candidate {
+        return None;
+    }
+    if matches!(
+        watched.terms.shape,
+        Shape::Times { .. } | Shape::InARow { .. } | Shape::Share { .. }
+    ) {
+        return over_polls(watched, at);
+    }
+    if watched.truth(View::OnTrial, at) != Truth::True {
+        return None;
+    }
+    let now = as_bad_now(watched, at);
+    if now.is_some() {
+        return now;
+    }
+    let until = watched
+        .stable_bad?
+        .after(watched.terms.shape.memory(watched.poll))
+        .after(watched.believed());
+    (at <= until && watched.truth(View::Stable, at) != Truth::True)
+        .then(|| Arc::from("the stable release was as bad a moment ago"))
+}
+
+/// Without the polls that were as bad elsewhere too few of them are left.
+fn over_polls(watched: &Watched, at: Timestamp) -> Option<Arc<str>> {
+    let (all, blamed, enough) = watched.blame(at);
+    if enough || all.bad == blamed.bad {
+        return None;
+    }
+    as_bad_now(watched, at).or_else(|| {
+        let excused = all.bad.saturating_sub(blamed.bad);
+        let words = match watched.terms.shape {
+            // After one that is excused the row begins anew.
+            Shape::InARow { .. } => format!(
+                "it was as bad elsewhere within the {} bad polls in a row",
+                all.bad
+            ),
+            _ => format!(
+                "it was as bad elsewhere in {excused} of the {} bad polls",
+                all.bad
+            ),
+        };
+        Some(words.into())
+    })
+}
+
+fn as_bad_now(watched: &Watched, at: Timestamp) -> Option<Arc<str>> {
+    if watched.truth(View::OnTrial, at) != Truth::True {
         return None;
     }
     if is_as_bad(watched, View::Stable, at) {
@@ -41,12 +100,7 @@ pub(super) fn also_elsewhere(watched: &Watched, at: Timestamp) -> Option<Arc<str
         let numbers = numbers(watched, View::Before);
         return Some(format!("it was as bad before the deployment: {numbers}").into());
     }
-    let until = watched
-        .stable_bad?
-        .after(watched.terms.for_)
-        .after(watched.believed());
-    (at <= until && watched.truth(View::Stable, at) != Truth::True)
-        .then(|| Arc::from("the stable release was as bad a moment ago"))
+    None
 }
 
 fn is_as_bad(watched: &Watched, view: View, at: Timestamp) -> bool {

@@ -70,9 +70,9 @@ pub fn build(
 ) -> Result<Vec<PolicyTrigger>, BuildError> {
     let trigger = |rule: &TriggerRule| -> Result<Arc<dyn Trigger>, BuildError> {
         match &rule.rule {
-            Rule::When { condition, for_ } => {
+            Rule::When { condition, shape } => {
                 let name = Arc::clone(&rule.name);
-                match Threshold::new(name.clone(), condition, *for_, policy) {
+                match Threshold::new(name.clone(), condition, *shape, policy) {
                     Ok(threshold) => Ok(Arc::new(threshold)),
                     Err(error) => Err(BuildError::Condition { name, error }),
                 }

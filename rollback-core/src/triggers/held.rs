@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::average::{Averaged, Recent};
 use crate::{
     condition::{Missing, Unit, Value},
-    model::{
-        Arm, InstanceId, MetricId, ReadError, Reading, Sample, Timestamp, UnknownReason, Window,
-    },
+    model::{Arm, MetricId, ReadError, Reading, Sample, Timestamp, UnknownReason, Window},
 };
 
 /// A ratio that a source rounded may lie this much beside its range.
@@ -61,6 +60,10 @@ pub(super) struct Held {
     fresh_until: Timestamp,
     /// When the value came.
     pub(super) received: Option<Timestamp>,
+    /// What the value is the average of; empty where it is the last reading.
+    recent: Recent,
+    /// The readings that are there and those that an average needs, while they are too few.
+    lacks: Option<(u32, u32)>,
 }
 
 impl Default for Held {
@@ -72,6 +75,8 @@ impl Default for Held {
             counts: None,
             fresh_until: Timestamp::from_millis(i64::MAX),
             received: None,
+            recent: Recent::default(),
+            lacks: None,
         }
     }
 }
@@ -89,7 +94,7 @@ impl Held {
         let mut values = 0.0;
         for reading in readings {
             let mut one = Self::default();
-            one.observe(reading.window.to, reading, unit, Duration::ZERO);
+            one.observe(reading.window.to, reading, unit, Duration::ZERO, None);
             let counts = match (all.counts, one.counts) {
                 (Some(all), Some(one)) => Some(all.plus(one)),
                 (all, one) => all.or(one),
@@ -111,7 +116,14 @@ impl Held {
     }
 
     /// Takes a reading; one that is not newer than the last is ignored.
-    pub(super) fn observe(&mut self, at: Timestamp, reading: &Reading, unit: Unit, poll: Duration) {
+    pub(super) fn observe(
+        &mut self,
+        at: Timestamp,
+        reading: &Reading,
+        unit: Unit,
+        poll: Duration,
+        averaged: Option<Averaged>,
+    ) {
         if self.seen_to.is_some_and(|seen| reading.window.to <= seen) {
             return;
         }
@@ -138,6 +150,33 @@ impl Held {
         self.window = Some(reading.window);
         self.received = Some(at);
         self.fresh_until = at.after(believed(poll, reading.window.length()));
+        if let (Some(averaged), Content::Number(value)) = (averaged, &self.content) {
+            self.recent
+                .add(averaged, reading.window, *value, self.counts);
+            self.average(averaged, unit);
+        }
+    }
+
+    /// Puts the average in the place of the last reading.
+    fn average(&mut self, averaged: Averaged, unit: Unit) {
+        self.counts = self.recent.counts();
+        self.content = match (self.counts, unit) {
+            (Some(counts), Unit::Ratio | Unit::Percent) => of_counts(counts, unit),
+            _ => Content::Number(self.recent.mean()),
+        };
+        let have = self.recent.len();
+        self.lacks = (have < averaged.min_samples).then_some((have, averaged.min_samples));
+    }
+
+    /// Readings that are there and that are needed, while an average has too few of them.
+    pub(super) fn lacks(&self, at: Timestamp) -> Option<(u32, u32)> {
+        self.lacks
+            .filter(|_| matches!(self.content, Content::Number(_)) && self.is_fresh(at))
+    }
+
+    /// The time that the value is about.
+    pub(super) fn span(&self) -> Option<Window> {
+        self.recent.span().or(self.window)
     }
 
     /// Takes an error in place of a reading.
@@ -186,6 +225,7 @@ impl Held {
             Content::Number(_) | Content::Text(_) if !self.is_fresh(at) => {
                 Value::Missing(Missing::Stale)
             }
+            Content::Number(_) if self.lacks.is_some() => Value::Missing(Missing::NoData),
             Content::Number(number) => Value::Number(*number),
             Content::Text(text) => Value::Text(text),
             Content::Nothing | Content::TooFew => Value::Missing(Missing::NoData),
@@ -206,6 +246,7 @@ impl Held {
         match &self.content {
             Content::Nothing => other_arm.map_or(UnknownReason::NothingYet, UnknownReason::NoArm),
             Content::TooFew => UnknownReason::TooFew,
+            Content::Number(_) if self.lacks.is_some() => UnknownReason::TooFew,
             Content::Unreadable(error) => UnknownReason::Unreadable {
                 metric: metric.clone(),
                 error: error.clone(),
@@ -254,51 +295,6 @@ fn of_counts(counts: Counts, unit: Unit) -> Content {
     })
 }
 
-/// A subject as a whole, or its instances one by one where the source answers for each.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Subject {
-    pub(super) whole: Held,
-    pub(super) instances: Vec<(InstanceId, Held)>,
-}
-
-impl Subject {
-    pub(super) fn of(&mut self, instance: Option<&InstanceId>, at: Timestamp) -> &mut Held {
-        let Some(instance) = instance else {
-            return &mut self.whole;
-        };
-        let known = self.instances.iter().position(|(id, _)| id == instance);
-        let position = known.unwrap_or_else(|| {
-            // Instances that are gone make room for new ones.
-            self.instances.retain(|(_, held)| held.is_fresh(at));
-            self.instances.push((instance.clone(), Held::default()));
-            self.instances.len() - 1
-        });
-        match self.instances.get_mut(position) {
-            Some((_, held)) => held,
-            None => &mut self.whole,
-        }
-    }
-
-    /// The instances that count: those that still answer, or all if none does.
-    pub(super) fn counted(&self, at: Timestamp) -> impl Iterator<Item = &InstanceId> {
-        let any = self.instances.iter().any(|(_, held)| held.is_fresh(at));
-        self.instances
-            .iter()
-            .filter(move |(_, held)| !any || held.is_fresh(at))
-            .map(|(id, _)| id)
-    }
-
-    pub(super) fn held(&self, instance: Option<&InstanceId>) -> &Held {
-        instance
-            .and_then(|wanted| self.instances.iter().find(|(id, _)| id == wanted))
-            .map_or(&self.whole, |(_, held)| held)
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &Held> {
-        std::iter::once(&self.whole).chain(self.instances.iter().map(|(_, held)| held))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,7 +311,7 @@ mod tests {
 
     fn after(sample: Sample, unit: Unit) -> Held {
         let mut held = Held::default();
-        held.observe(at(1), &reading(1, sample), unit, POLL);
+        held.observe(at(1), &reading(1, sample), unit, POLL, None);
         held
     }
 
@@ -362,12 +358,14 @@ mod tests {
             &reading(2, Sample::Counts { bad: 1, total: 2 }),
             Unit::Ratio,
             POLL,
+            None,
         );
         held.observe(
             at(3),
             &reading(3, Sample::Counts { bad: 0, total: 0 }),
             Unit::Ratio,
             POLL,
+            None,
         );
         assert_eq!(held.value(at(5)), Value::Number(0.5));
         assert_eq!(held.value(at(6)), Value::Missing(Missing::Stale));
@@ -376,7 +374,13 @@ mod tests {
     #[test]
     fn an_old_window_changes_nothing() {
         let mut held = after(Sample::Gauge(0.5), Unit::Ratio);
-        held.observe(at(9), &reading(1, Sample::Gauge(0.9)), Unit::Ratio, POLL);
+        held.observe(
+            at(9),
+            &reading(1, Sample::Gauge(0.9)),
+            Unit::Ratio,
+            POLL,
+            None,
+        );
         assert_eq!(held.value(at(2)), Value::Number(0.5));
         assert!(!held.is_fresh(at(9)));
     }
@@ -422,20 +426,5 @@ mod tests {
         ] {
             assert_eq!(before(&samples, unit).value(at(99)), value, "{samples:?}");
         }
-    }
-
-    #[test]
-    fn instances_that_are_gone_do_not_count() {
-        let (a, b) = (InstanceId::new("a").unwrap(), InstanceId::new("b").unwrap());
-        let mut subject = Subject::default();
-        let word = |to| reading(to, Sample::State("up".into()));
-        subject
-            .of(Some(&a), at(1))
-            .observe(at(1), &word(1), Unit::State, POLL);
-        assert_eq!(subject.counted(at(9)).count(), 1);
-        subject
-            .of(Some(&b), at(9))
-            .observe(at(9), &word(9), Unit::State, POLL);
-        assert_eq!(subject.counted(at(9)).collect::<Vec<_>>(), [&b]);
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `threshold` | [`Threshold`]: a condition that must not be true for longer than `for` |
+//! | `threshold`, `watched` | [`Threshold`]: a condition that must not be true for too long, or too often; its evidence |
 //! | `error_vs_baseline` | [`ErrorVsBaseline`]: errors of the candidate against the stable release |
 //! | `build` | [`build`]: what the engine calls when a policy is offered |
-//! | `held`, `streak` | the last reading of each value; how long the condition was true |
+//! | `held`, `subject`, `average` | the last reading of each value, of an arm or of its instances; averages |
+//! | `polls`, `streak`, `tally` | for how long and how often the condition was true |
 //! | `pairing`, `noticeable` | which windows are compared; what they could have shown |
 //! | `attribution` | what is not the candidate's fault |
-//! | `wording` | numbers and sentences for people |
+//! | `wording`, `shape_wording` | numbers and sentences for people |
 
 mod attribution;
+mod average;
 mod build;
 mod error_vs_baseline;
 #[cfg(test)]
@@ -18,10 +20,17 @@ mod error_vs_baseline_tests;
 mod held;
 mod noticeable;
 mod pairing;
+mod polls;
+#[cfg(test)]
+mod shape_tests;
+mod shape_wording;
 mod streak;
+mod subject;
+mod tally;
 mod threshold;
 #[cfg(test)]
 mod threshold_tests;
+mod watched;
 mod wording;
 
 pub use build::{BuildError, PolicyTrigger, build};

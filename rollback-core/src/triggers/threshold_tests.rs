@@ -10,7 +10,7 @@ use crate::{
         Arm, ArmCounts, DeploymentId, InstanceId, MetricId, ReadError, Reading, ReleaseId, Sample,
         Scope, Timestamp, UnknownReason, Verdict, Window,
     },
-    policy::Policy,
+    policy::{Policy, Shape},
     ports::{ArmSide, Evidence, Trigger as _, WatchStart},
 };
 
@@ -35,7 +35,13 @@ fn policy() -> Policy {
 
 fn rule(condition: &str, for_: u64) -> Threshold {
     let name = Arc::from("rule");
-    Threshold::new(name, condition, Duration::from_secs(for_), &policy()).unwrap()
+    Threshold::new(
+        name,
+        condition,
+        Shape::Lasting(Duration::from_secs(for_)),
+        &policy(),
+    )
+    .unwrap()
 }
 
 fn at(seconds: i64) -> Timestamp {

@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 
 use super::{
     held::Counts,
+    shape_wording::{in_which_polls, polls_so_far},
     streak::Streak,
-    threshold::{View, Watched},
+    watched::{View, Watched},
 };
 use crate::{
     condition::{ComparisonExplanation, Passing, Seen, Unit},
-    model::{Arm, ArmCounts, Explanation, Figure, InstanceId, Timestamp, Verdict, duration_text},
-    policy::PerScope,
+    model::{
+        Arm, ArmCounts, Explanation, Figure, InstanceId, Timestamp, Verdict, Window, duration_text,
+    },
+    policy::{PerScope, Shape},
     ports::Evidence as _,
 };
 
@@ -37,25 +40,41 @@ pub(super) fn explanation(watched: &Watched, at: Timestamp) -> Explanation {
     Explanation {
         rule: rule(watched),
         queries,
-        window: streak.window.or_else(|| watched.window()),
+        window: window(watched, &streak, at),
         counts: counts(watched, &streak, row),
-        figures: figures(watched, row),
+        figures: figures(watched, row, at),
         threshold: passing().find_map(|p| match &p.bound {
             Seen::Number { value, unit } => Some(Figure::new(&p.subject, *value, unit.name())),
             _ => None,
         }),
-        would_pass: (!would_pass.is_empty()).then(|| would_pass.join(" and ")),
+        would_pass: (!would_pass.is_empty()).then(|| {
+            format!(
+                "{}{}",
+                would_pass.join(" and "),
+                in_which_polls(&terms.shape)
+            )
+        }),
         sentence: sentence(watched, &streak, &decisive, row, at),
     }
 }
 
 fn rule(watched: &Watched) -> String {
-    let terms = &watched.terms;
-    if terms.for_.is_zero() {
-        terms.condition.to_string()
-    } else {
-        format!("{} for {}", terms.condition, duration_text(terms.for_))
-    }
+    format!("{}{}", watched.terms.condition, watched.terms.shape)
+}
+
+/// From the first window that counts to the last.
+fn window(watched: &Watched, streak: &Streak, at: Timestamp) -> Option<Window> {
+    let last = watched.window();
+    let polls = watched
+        .counted_at(at)
+        .ends
+        .zip(last)
+        .map(|((first, _), last)| {
+            // The window of the first poll is as long as that of the last, as far as anyone remembers.
+            Window::new(first.before(last.length()), last.to)
+        });
+    let averaged = watched.terms.averaged().and_then(|_| watched.span());
+    averaged.or(polls).or(streak.window).or(last)
 }
 
 fn sentence(
@@ -66,15 +85,28 @@ fn sentence(
     at: Timestamp,
 ) -> String {
     let verdict = watched.verdict(at);
-    if let Verdict::Unknown(reason) = &verdict {
-        return format!("{} cannot tell: {reason}", terms_name(watched));
+    let shape = &watched.terms.shape;
+    if let Some((have, need)) = watched.lacks(at) {
+        return format!(
+            "{} cannot tell: {have} of {need} readings for an average{}",
+            watched.terms.name,
+            if let Shape::Average { over, .. } = shape {
+                format!(" over {}", duration_text(*over))
+            } else {
+                String::new()
+            }
+        );
     }
-    let bad = !matches!(verdict, Verdict::Pass);
+    let polls = polls_so_far(shape, watched.counted_at(at));
+    if let Verdict::Unknown(reason) = &verdict {
+        return format!("{} cannot tell: {reason}{polls}", watched.terms.name);
+    }
+    let bad = watched.poll_at(at).seen == super::streak::Seen::Bad;
     let held = streak.held;
-    let lasting = if bad && !held.is_zero() {
-        format!(" for {}", duration_text(held))
-    } else {
-        String::new()
+    let lasting = match shape {
+        Shape::Average { over, .. } => format!(" on average over {}", duration_text(*over)),
+        _ if bad && !held.is_zero() => format!(" for {}", duration_text(held)),
+        _ => String::new(),
     };
     let whose = row.map_or_else(String::new, |row| format!(" on {row}"));
     let parts: Vec<String> = decisive
@@ -82,15 +114,12 @@ fn sentence(
         .map(|comparison| part(watched, streak, comparison, row, &whose, &lasting, bad))
         .collect();
     let mut text = parts.join(" and ");
-    if matches!(verdict, Verdict::Inconclusive(_)) {
+    text.push_str(&polls);
+    if let (Verdict::Inconclusive(_), Shape::Lasting(time)) = (&verdict, shape) {
         // Writing into a String cannot fail.
-        let _ = write!(text, "; not yet for {}", duration_text(watched.terms.for_));
+        let _ = write!(text, "; not yet for {}", duration_text(*time));
     }
     text
-}
-
-fn terms_name(watched: &Watched) -> &str {
-    &watched.terms.name
 }
 
 /// `errors was 31.2 % (125 of 401 requests) for 2s, above 5 %`
@@ -209,8 +238,13 @@ fn counts(watched: &Watched, streak: &Streak, row: Option<&InstanceId>) -> Vec<A
     found
 }
 
-fn figures(watched: &Watched, row: Option<&InstanceId>) -> Vec<Figure> {
+fn figures(watched: &Watched, row: Option<&InstanceId>, at: Timestamp) -> Vec<Figure> {
     let mut found: Vec<Figure> = Vec::new();
+    let counted = watched.counted_at(at);
+    if counted.polls > 0 {
+        found.push(Figure::new("bad_polls", f64::from(counted.bad), ""));
+        found.push(Figure::new("polls", f64::from(counted.polls), ""));
+    }
     for (slot, read) in watched.terms.reads.iter().enumerate() {
         let views = [
             (View::OnTrial, read.slot.to_string()),

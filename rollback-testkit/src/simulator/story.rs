@@ -224,7 +224,7 @@ fn noticed_in_time(world: &mut World<'_>, first: usize, policy: &Policy) {
         .triggers
         .iter()
         .find_map(|rule| match &rule.rule {
-            Rule::When { for_, .. } if *rule.name == *"errors" => Some(*for_),
+            Rule::When { shape, .. } if *rule.name == *"errors" => Some(shape.longest(policy.poll)),
             _ => None,
         })
         .unwrap_or_default();

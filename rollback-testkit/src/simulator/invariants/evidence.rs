@@ -251,5 +251,5 @@ fn is_blind_rollback(open: &Open) -> bool {
 }
 
 const fn holds_for_a_while(rule: &Rule) -> bool {
-    matches!(rule, Rule::When { for_, .. } if !for_.is_zero())
+    matches!(rule, Rule::When { shape, .. } if !shape.decides_at_once())
 }

@@ -1,0 +1,178 @@
+//! Triggers that can fire at all.
+
+use std::time::Duration;
+
+use super::shape;
+use crate::{
+    condition::{Condition, Subject, Unit},
+    model::{Arm, MetricId, Query, duration_text},
+    policy::{
+        PerScope, Policy, Rule, Shape, TriggerRule, error::Problem, read::one_of, strategy::Kind,
+    },
+};
+
+/// The engine's own rule.
+const BUILT_IN: &str = "deployment_failed";
+
+pub(in crate::policy) fn check(
+    policy: &Policy,
+    index: usize,
+    rule: &TriggerRule,
+) -> Result<(), Problem> {
+    if &*rule.name == BUILT_IN {
+        return Err(Problem::new(
+            (index, "name"),
+            format!(
+                "`{BUILT_IN}` is the name of the rule that is always there: a deployment that crashes or gets stuck"
+            ),
+            "give the trigger another name",
+        ));
+    }
+    match &rule.rule {
+        Rule::When { condition, shape } => when(policy, index, condition, shape),
+        Rule::Compare { metric, .. } => compare(policy, index, metric),
+        Rule::Host => Ok(()),
+    }
+}
+
+fn when(policy: &Policy, index: usize, condition: &str, shape: &Shape) -> Result<(), Problem> {
+    shape::check(policy, index, shape)?;
+    let condition = Condition::compile(condition, &policy.catalogue()).map_err(|error| {
+        Problem::new((index, "when"), error.message(), error.fix())
+            .about_part(error.span().start, error.span().end)
+    })?;
+    let mut warmup = Duration::ZERO;
+    for slot in condition.slots() {
+        let Some(metric) = policy.metrics.iter().find(|m| m.id.as_str() == slot.metric) else {
+            continue;
+        };
+        warmup = warmup.max(metric.warmup);
+        if matches!(shape, Shape::Average { .. }) && metric.unit == Unit::State {
+            return Err(Problem::new(
+                (index, "average"),
+                format!("`{}` is a word, and words have no average", metric.id),
+                "use `for`, `times`, `consecutive` or `share`",
+            )
+            .about_key());
+        }
+        if slot.subject == Subject::Stable {
+            if matches!(metric.query, Query::Value(_)) && metric.per == PerScope::Instance {
+                return Err(Problem::new(
+                    (index, "when"),
+                    format!(
+                        "`{slot}` is not one value: `{}` is read for each instance",
+                        metric.id
+                    ),
+                    "declare the metric with `per: arm`",
+                ));
+            }
+            two_arms(policy, index, "when", &format!("`{slot}`"))?;
+        }
+    }
+    let least = shape.least(policy.poll);
+    if least + warmup >= policy.bake {
+        let text = duration_text;
+        let takes = match shape {
+            Shape::Lasting(time) => format!("has to be true for {}", text(*time)),
+            _ => format!("takes {} of bad polls", text(least)),
+        };
+        let (key, why) = if warmup.is_zero() {
+            (shape::key(shape), format!("it {takes}"))
+        } else {
+            let why = format!("it is judged after {} of warm-up and {takes}", text(warmup));
+            let key = if least.is_zero() {
+                "when"
+            } else {
+                shape::key(shape)
+            };
+            (key, why)
+        };
+        return Err(Problem::new(
+            (index, key),
+            format!(
+                "it can never fire: {why}, and the bake lasts {}",
+                text(policy.bake)
+            ),
+            "make that shorter, or `bake` longer",
+        ));
+    }
+    Ok(())
+}
+
+fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<(), Problem> {
+    let Some(metric) = policy.metric(id) else {
+        let names: Vec<&str> = policy.metrics.iter().map(|m| m.id.as_str()).collect();
+        let fix = if names.is_empty() {
+            "declare it under `metrics` with `bad` and `total`".to_owned()
+        } else {
+            one_of(
+                id.as_str(),
+                &names,
+                "declare it under `metrics`, or use one of",
+            )
+        };
+        return Err(Problem::new(
+            (index, "compare"),
+            format!("unknown metric `{id}`"),
+            fix,
+        ));
+    };
+    let problem = |message: String, fix: &str| Err(Problem::new((index, "compare"), message, fix));
+    if metric.per == PerScope::Service {
+        return problem(
+            format!(
+                "it can never fire: `{id}` is measured for the service as a whole, so the arms \
+                 cannot be told apart"
+            ),
+            "declare the metric with `per: arm` or `per: instance`",
+        );
+    }
+    if matches!(metric.query, Query::Value(_)) {
+        return problem(
+            format!("`{id}` has no counts, and evidence is made of them"),
+            "give the metric `bad` and `total` in place of `query`",
+        );
+    }
+    if metric.warmup >= policy.bake {
+        return problem(
+            format!(
+                "it can never fire: `{id}` is judged after {} of warm-up, and the bake lasts {}",
+                duration_text(metric.warmup),
+                duration_text(policy.bake)
+            ),
+            "make `warmup` shorter, or `bake` longer",
+        );
+    }
+    two_arms(policy, index, "compare", "it")
+}
+
+/// Refuses what needs both arms where the plan never has traffic on both while it watches.
+fn two_arms(policy: &Policy, index: usize, key: &'static str, what: &str) -> Result<(), Problem> {
+    let strategy = &policy.strategy;
+    if strategy.compares_arms() {
+        return Ok(());
+    }
+    let name = strategy.name();
+    let (why, fix) = match strategy.kind() {
+        Kind::BlueGreen(_) | Kind::Canary { .. } => (
+            format!("`{name}` without `holdback` leaves it none during the bake"),
+            "keep a part of the traffic there, such as `holdback: 5%`",
+        ),
+        Kind::Rolling { .. } | Kind::Recreate => (
+            format!("`{name}` leaves it none"),
+            "use `blue_green` with `holdback`, or `canary`",
+        ),
+        Kind::Steps(_) => (
+            "no step watches with traffic on both".to_owned(),
+            "add a `weight` below 100% with a `wait` or the `bake` after it",
+        ),
+    };
+    Err(Problem::new(
+        (index, key),
+        format!(
+            "it can never fire: {what} needs traffic on the {} arm, and {why}",
+            Arm::Stable
+        ),
+        fix,
+    ))
+}

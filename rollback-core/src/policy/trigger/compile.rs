@@ -1,0 +1,132 @@
+//! From the document of a trigger to its rule.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{TriggerDocument, shape};
+use crate::{
+    model::{Action, MetricId},
+    policy::{Rule, TriggerRule, document::Share, error::Problem},
+    statistics::{FalseRollbackRate, MinEffect},
+};
+
+pub(in crate::policy) fn trigger(
+    index: usize,
+    document: TriggerDocument,
+    poll: Duration,
+) -> Result<TriggerRule, Problem> {
+    let name = Arc::clone(&document.name);
+    if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::new(
+            (index, "name"),
+            format!(
+                "`{}` is no name: it is empty or has a space in it",
+                name.escape_debug()
+            ),
+            "write one word, such as too_many_errors",
+        ));
+    }
+    let kinds = [
+        ("when", document.when.is_some()),
+        ("compare", document.compare.is_some()),
+        ("host", document.host),
+    ];
+    let mut given = kinds
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(kind, _)| *kind);
+    let kind = match (given.next(), given.next()) {
+        (Some(kind), None) => kind,
+        (Some(first), Some(second)) => {
+            return Err(Problem::new(
+                (index, second),
+                format!("trigger `{name}` has both `{first}` and `{second}`"),
+                "keep one of them, and make a second trigger of the other",
+            )
+            .about_key());
+        }
+        (None, _) => {
+            return Err(Problem::new(
+                (index, ""),
+                format!("nothing says when trigger `{name}` fails"),
+                "give it `when: CONDITION`, `compare: METRIC` or `host: true`",
+            ));
+        }
+    };
+    let with = [
+        ("for", document.for_.is_some(), "when"),
+        ("times", document.times.is_some(), "when"),
+        ("consecutive", document.consecutive.is_some(), "when"),
+        ("share", document.share.is_some(), "when"),
+        ("average", document.average.is_some(), "when"),
+        (
+            "max_false_rollback_rate",
+            document.max_false_rollback_rate.is_some(),
+            "compare",
+        ),
+        ("min_effect", document.min_effect.is_some(), "compare"),
+    ];
+    if let Some((key, _, belongs)) = with.iter().find(|(_, given, with)| *given && *with != kind) {
+        return Err(Problem::new(
+            (index, *key),
+            format!("`{key}` has no meaning with `{kind}`"),
+            format!("remove it; it belongs to `{belongs}`"),
+        )
+        .about_key());
+    }
+    let shape = shape::compile(index, &document, poll)?;
+    let rule = match (document.when, document.compare) {
+        (Some(condition), _) => Rule::When { condition, shape },
+        (None, Some(metric)) => compare(
+            index,
+            metric,
+            document.max_false_rollback_rate,
+            document.min_effect,
+        )?,
+        (None, None) => Rule::Host,
+    };
+    Ok(TriggerRule {
+        name,
+        rule,
+        action: document.action,
+        required: document
+            .required
+            .unwrap_or(document.action == Action::RollBack),
+    })
+}
+
+fn compare(
+    index: usize,
+    metric: MetricId,
+    rate: Option<Share>,
+    min_effect: Option<f64>,
+) -> Result<Rule, Problem> {
+    let rate = rate.map_or_else(|| FalseRollbackRate::DEFAULT.share(), |share| share.0);
+    if FalseRollbackRate::new(rate).is_err() {
+        return Err(Problem::new(
+            (index, "max_false_rollback_rate"),
+            format!(
+                "{} % is no rate that can be kept: no evidence is ever enough for 0 %, and none is \
+                 needed for 100 %",
+                rate * 100.0
+            ),
+            "write a share between them, such as 1%",
+        ));
+    }
+    let min_effect = min_effect.unwrap_or_else(|| MinEffect::DEFAULT.ratio());
+    if MinEffect::new(min_effect).is_err() {
+        return Err(Problem::new(
+            (index, "min_effect"),
+            if min_effect < 1.0 {
+                format!("a candidate that is {min_effect} times as error-prone is not worse")
+            } else {
+                format!("{min_effect} times as error-prone is beyond all measure")
+            },
+            "write a number from 1 on, such as 1.25",
+        ));
+    }
+    Ok(Rule::Compare {
+        metric,
+        max_false_rollback_rate: rate,
+        min_effect,
+    })
+}

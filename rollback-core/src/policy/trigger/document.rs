@@ -1,0 +1,80 @@
+//! The form in which people write a trigger.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Action, MetricId},
+    policy::values::{Share, Text, TimesOf},
+};
+
+/// One of `triggers:`. Exactly one of `when`, `compare` and `host`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerDocument {
+    /// `name:` its name, used once. No default.
+    pub name: Arc<str>,
+    /// `when:` a condition that is true when things are bad, such as `error_rate > 5%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Arc<str>>,
+    /// `for:` how long without a break, measured by the readings; with `when`, and at most one of
+    /// `for`, `times`, `consecutive`, `share` and `average`. Default: `0s`, one reading decides.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub for_: Option<Text<Duration>>,
+    /// `times:` in how many of the last polls, such as `3 of 5`; at most `1000` polls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Text<TimesOf>>,
+    /// `consecutive:` in how many polls one after the other. A number, at most `1000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consecutive: Option<u32>,
+    /// `within:` all of them within this time; with `consecutive`. Default: any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Text<Duration>>,
+    /// `share:` in more than this share of the polls; below `100%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+    /// `over:` of the polls of this time, at most `1000` polls; with `share`. Default: `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Text<Duration>>,
+    /// `average:` the condition is asked about the averages of its metrics over this time, at most
+    /// `1000` polls, instead of their last values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Text<Duration>>,
+    /// `min_samples:` fewer polls than this say nothing; with `share` and `average`. A number.
+    /// Default: half of the polls that fit into the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<u32>,
+    /// `compare:` a metric with `bad` and `total` whose errors are compared with those of the stable
+    /// release at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<MetricId>,
+    /// `max_false_rollback_rate:` probability of ever rolling back a candidate that is not worse,
+    /// above 0% and below 100%; with `compare`. Default: `1%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_false_rollback_rate: Option<Share>,
+    /// `min_effect:` only a candidate more than so many times as error-prone counts as worse, at
+    /// least 1; with `compare`. Default: `1.25`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_effect: Option<f64>,
+    /// `host:` `true` if the rule is written by the host and given to the controller under this
+    /// name. Default: `false`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub host: bool,
+    /// `action:` what it may do: `observe`, `notify`, `hold` or `roll_back`. Default: `roll_back`.
+    #[serde(default = "default_action")]
+    pub action: Action,
+    /// `required:` whether a deployment is only promoted if it passes. Default: `true` if the action
+    /// is `roll_back`, else `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
+}
+
+const fn default_action() -> Action {
+    Action::RollBack
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
