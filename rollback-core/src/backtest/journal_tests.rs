@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Backtested, Circumstances, Comparison, CourseEnd, Recording, backtest};
 use crate::{
     engine::EngineConfig,
-    entry::{Command, Entry, Input},
+    entry::{Entry, Input},
     model::{Actor, ServiceId, Timestamp},
     policy::Policy,
 };
@@ -214,11 +214,8 @@ fn each_deployment_begins_with_what_was_recorded_before_it() {
         Input::Command {
             actor: Actor::new("alice"),
             reason: "the next one".into(),
-            command: Command::Deploy {
-                release: crate::model::ReleaseId::new("v3").unwrap(),
-                name: "v3".into(),
-                override_rejection: false,
-            },
+            command:
+                crate::entry::Deploy::new(crate::model::ReleaseId::new("v3").unwrap(), "v3").into(),
         },
     ));
     let answers = backtest(&entries, &policy, &config()).unwrap();

@@ -24,6 +24,9 @@ impl Engine {
             seen: self.state.seen.clone(),
             notices: BTreeMap::new(),
             carried: self.state.carried.clone(),
+            // A recording is played to see what would be decided: no order of a person stops it.
+            frozen: None,
+            killed: None,
         };
         fork
     }
