@@ -34,6 +34,8 @@ pub(crate) struct Chapter {
     pub(crate) held: bool,
     /// What it waited for a person for, in order.
     pub(crate) holds: Vec<HoldReason>,
+    /// When it first did.
+    pub(crate) held_first: Option<Timestamp>,
     /// The end.
     pub(crate) ended: Option<(Timestamp, Outcome)>,
     plan: Option<(PlanKind, Vec<Step>)>,
@@ -155,6 +157,7 @@ impl Chapter {
             decided: None,
             held: false,
             holds: Vec::new(),
+            held_first: None,
             ended: None,
             failing: None,
             plan: None,
@@ -234,6 +237,7 @@ impl Chapter {
             }
             Fact::Held { reason, .. } => {
                 self.held = true;
+                self.held_first.get_or_insert(at);
                 self.holds.push(reason.clone());
                 Some((Bad, format!("waits for a person: {reason}")))
             }

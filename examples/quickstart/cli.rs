@@ -1,8 +1,10 @@
 //! What can be asked for on the command line.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::database::DatabaseArgs;
 use crate::demo::load::LoadArgs;
@@ -35,10 +37,13 @@ pub(crate) struct StoryArgs {
     /// One JSON event a line on stdout, and nothing else
     #[arg(long)]
     pub(crate) json: bool,
-    /// What is wrong with version 2 [default: error-rate]
-    #[arg(long, value_enum)]
-    pub(crate) scenario: Option<Scenario>,
-    /// Judge by this policy instead of the quickstart's own
+    /// What is wrong with version 2: one scenario, several with commas between them, or all [default: error-rate]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
+    scenario: Vec<Chosen>,
+    /// Name the scenarios, with what is wrong and how each must end
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Judge by this policy instead of the scenario's own
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
     /// Keep the journal here instead of in a temporary folder
@@ -50,6 +55,49 @@ pub(crate) struct StoryArgs {
     /// The port on 127.0.0.1 where users come in; 0 takes any free one
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
+}
+
+/// A scenario, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    One(Scenario),
+    All,
+}
+
+impl ValueEnum for Chosen {
+    fn value_variants<'a>() -> &'a [Self] {
+        static VARIANTS: LazyLock<Vec<Chosen>> = LazyLock::new(|| {
+            let each = Scenario::value_variants().iter().copied();
+            each.map(Chosen::One).chain([Chosen::All]).collect()
+        });
+        &VARIANTS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::One(scenario) => scenario.to_possible_value(),
+            Self::All => Some(PossibleValue::new("all").help("All of them, one after another")),
+        }
+    }
+}
+
+impl StoryArgs {
+    /// What was asked for, each once, in the order in which it was.
+    pub(crate) fn scenarios(&self) -> Vec<Scenario> {
+        let mut scenarios = Vec::new();
+        for chosen in &self.scenario {
+            let more = match chosen {
+                Chosen::One(scenario) => std::slice::from_ref(scenario),
+                Chosen::All => Scenario::value_variants(),
+            };
+            for scenario in more {
+                if !scenarios.contains(scenario) {
+                    scenarios.push(*scenario);
+                }
+            }
+        }
+        scenarios
+    }
 }
 
 /// The story's own programs: this executable started again, in a process of its own.
@@ -88,7 +136,11 @@ mod tests {
     #[test]
     fn stories_and_programs_are_told_apart() {
         let story = parse("quickstart --auto --scenario import-error").unwrap();
-        assert_eq!(story.story.scenario, Some(Scenario::ImportError));
+        assert_eq!(story.story.scenarios(), [Scenario::ImportError]);
+        let several = parse("quickstart --scenario slow,hang --scenario slow").unwrap();
+        assert_eq!(several.story.scenarios(), [Scenario::Slow, Scenario::Hang]);
+        let all = parse("quickstart --scenario all").unwrap();
+        assert_eq!(all.story.scenarios(), Scenario::value_variants());
         let shop =
             parse("quickstart demo-shop --version v2 --port 1234 --fault error-rate:0.3").unwrap();
         assert!(matches!(shop.program, Some(Program::Shop(args)) if args.port == 1234));

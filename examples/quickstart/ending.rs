@@ -193,7 +193,8 @@ fn percent(part: u64, whole: u64) -> f64 {
     }
 }
 
-fn time(millis: i64) -> String {
+/// A time for people.
+pub(crate) fn time(millis: i64) -> String {
     if millis < 1000 {
         format!("{millis} ms")
     } else {
@@ -211,6 +212,8 @@ mod tests {
         Figures {
             outcome: "rolled_back",
             decided_by: Some("errors_against_stable".to_owned()),
+            held_by: None,
+            held_after_ms: None,
             waited_for: Vec::new(),
             noticed_after_ms: Some(3140),
             users_saw_it_first: true,

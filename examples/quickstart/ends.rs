@@ -55,7 +55,7 @@ impl End {
     ) -> Result<(), String> {
         let outcome = match told.settled {
             Settled::Ended(outcome) => outcome,
-            Settled::Held(hold) => return Err(format!("v2 should {self}, but: {hold}")),
+            Settled::Held(hold) => return Err(self.missed(hold)),
         };
         match (self, outcome) {
             (Self::Promoted, Outcome::Promoted { .. }) if told.holds.is_empty() => {}
@@ -71,12 +71,12 @@ impl End {
                 let kind = Kind::of(policy, trigger);
                 if !kinds.contains(&kind) {
                     let name = &trigger.name;
-                    return Err(format!(
-                        "v2 was rolled back by `{name}`, which looks at {kind}; it should {self}"
-                    ));
+                    return Err(self.missed(&format_args!(
+                        "rolled back by `{name}`, which looks at {kind}"
+                    )));
                 }
             }
-            (_, outcome) => return Err(format!("v2 should {self}, but: {outcome}")),
+            (_, outcome) => return Err(self.missed(outcome)),
         }
         if !last_words.is_empty() && !told.last_words.iter().any(|line| line.contains(last_words)) {
             return Err(format!(
@@ -89,6 +89,10 @@ impl End {
 }
 
 impl End {
+    fn missed(self, what: &dyn fmt::Display) -> String {
+        format!("how v2 should have ended: {self}; how it did: {what}")
+    }
+
     /// Whether the story knows that version 2 is held for this, and what to do then.
     pub(crate) fn expects(self, why: &HoldReason) -> bool {
         matches!(
@@ -102,18 +106,14 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Promoted => f.write_str("have been promoted without a question"),
-            Self::WaitedOut => f.write_str(
-                "have waited until all releases were well again, and then have been promoted",
-            ),
-            Self::LeftToAPerson => f.write_str("have been left to a person, who takes it"),
+            Self::Promoted => f.write_str("promoted without a question"),
+            Self::WaitedOut => {
+                f.write_str("waits until all releases are well again, and is promoted then")
+            }
+            Self::LeftToAPerson => f.write_str("a person is asked, and takes it"),
             Self::RolledBack(kinds) => {
                 let kinds: Vec<_> = kinds.iter().map(Kind::to_string).collect();
-                write!(
-                    f,
-                    "have been rolled back by a trigger on {}",
-                    kinds.join(" or ")
-                )
+                write!(f, "rolled back by a trigger on {}", kinds.join(" or "))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rollback_core::model::{Cause, Timestamp};
+use rollback_core::model::{Cause, HoldReason, Timestamp};
 use serde::Serialize;
 
 use crate::chronicle::Chapter;
@@ -15,6 +15,10 @@ pub(crate) struct Figures {
     pub(crate) outcome: &'static str,
     /// The trigger that decided.
     pub(crate) decided_by: Option<String>,
+    /// The trigger for which it waited first, if it did.
+    pub(crate) held_by: Option<String>,
+    /// From the first bad answer, or the start of the deployment, to when it began to wait.
+    pub(crate) held_after_ms: Option<i64>,
     /// What it waited for a person for.
     pub(crate) waited_for: Vec<String>,
     /// From the first bad answer a user of version 2 saw to the decision; without one, from the start of the deployment.
@@ -81,6 +85,10 @@ impl Figures {
                     Cause::Command { by, .. } => by.to_string(),
                     _ => "the platform".to_owned(),
                 }),
+            held_by: chapter.holds.first().and_then(trigger_of),
+            held_after_ms: chapter
+                .held_first
+                .map(|held| since(from_first.min(held), held)),
             waited_for: chapter.holds.iter().map(ToString::to_string).collect(),
             noticed_after_ms: decided.map(|decided| since(from_first, decided)),
             users_saw_it_first: decided
@@ -120,6 +128,17 @@ impl Served {
             failed: seen.failed,
             p95_ms: seen.latency.p95_ms,
         }
+    }
+}
+
+/// The trigger that a hold is about.
+fn trigger_of(hold: &HoldReason) -> Option<String> {
+    match hold {
+        HoldReason::TriggerFailed { trigger, .. }
+        | HoldReason::Inconclusive { trigger, .. }
+        | HoldReason::Blind { trigger, .. }
+        | HoldReason::ExternalCause { trigger, .. } => Some(trigger.name.to_string()),
+        _ => None,
     }
 }
 
@@ -188,6 +207,8 @@ mod tests {
         let expected = Figures {
             outcome: "rolled_back",
             decided_by: Some("errors".to_owned()),
+            held_by: None,
+            held_after_ms: None,
             waited_for: Vec::new(),
             noticed_after_ms: Some(1400),
             users_saw_it_first: true,

@@ -3,6 +3,8 @@
 //! | room | holds |
 //! |---|---|
 //! | `story` | the three acts: this is where the library is used |
+//! | `telling` | a running controller, and everybody who follows it |
+//! | `series` | several stories one after another, and their table |
 //! | `scenario`, `ends` | what is wrong with version 2; how the story must end |
 //! | `stage`, `world` | what runs: the shop's releases, the switch, the users; and its end |
 //! | `by_hand` | version 1 before anybody guarded it |
@@ -23,20 +25,23 @@ mod place;
 mod sample;
 mod scenario;
 mod screen;
+mod series;
 mod stage;
 mod story;
+mod telling;
 mod trouble;
 mod world;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Program};
 use crate::demo::shop::{CRASH_CODE, Ended};
 use crate::demo::{database, load, shop, switch};
+use crate::scenario::Scenario;
 use crate::trouble::Trouble;
 
 fn main() -> ExitCode {
@@ -50,7 +55,15 @@ fn main() -> ExitCode {
             let ended = runtime.block_on(async {
                 match cli.program {
                     Some(program) => run(program).await,
-                    None => story::tell(cli.story).await,
+                    None if cli.story.list => {
+                        let _ = writeln!(
+                            std::io::stdout(),
+                            "{}",
+                            series::list(Scenario::value_variants())
+                        );
+                        Ok(ExitCode::SUCCESS)
+                    }
+                    None => series::tell(cli.story).await,
                 }
             });
             // A crash does not wait for what is still open.

@@ -62,8 +62,7 @@ impl Place {
         let place = match journal {
             Some(journal) => Self::beside(journal),
             None => {
-                let folder = std::env::temp_dir()
-                    .join(format!("rollback-quickstart-{}", std::process::id()));
+                let folder = Self::unused_folder();
                 Self {
                     journal: folder.join("journal.db"),
                     folder,
@@ -85,6 +84,15 @@ impl Place {
             .and_then(|()| fs::remove_file(&probe))
             .map_err(|source| unwritable(&probe, source))?;
         Ok(place)
+    }
+
+    /// A folder of this process among the temporary ones. An earlier story may have left one that is worth a look.
+    fn unused_folder() -> PathBuf {
+        let pid = std::process::id();
+        let named =
+            |number: u32| std::env::temp_dir().join(format!("rollback-quickstart-{pid}-{number}"));
+        let unused = (1..1000).map(named).find(|folder| !folder.exists());
+        unused.unwrap_or_else(|| named(0))
     }
 
     /// The place of a story that was begun.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::chronicle::{Line, Tone};
 use crate::demo::seen::{SeenOf, Summary as Seen};
 use crate::ending::Ending;
+use crate::series::Table;
 
 /// Lines elsewhere than in a terminal say what users see this often.
 const USERS_EVERY: u64 = 5;
@@ -77,6 +78,16 @@ impl<P: Write, O: Write> Screen<P, O> {
             out,
             live: false,
             polls: 0,
+        }
+    }
+
+    /// One of several stories begins.
+    pub(crate) fn title(&mut self, text: &str) {
+        if self.form == Form::Json {
+            self.json(&json!({ "event": "story", "text": text }));
+        } else {
+            let text = self.painted("1", text);
+            let _ = writeln!(self.progress, "\n=== {text}");
         }
     }
 
@@ -186,6 +197,16 @@ impl<P: Write, O: Write> Screen<P, O> {
             });
         } else {
             let _ = writeln!(self.out, "{}", names(&ending.to_string()));
+            let _ = self.out.flush();
+        }
+    }
+
+    /// The end of several stories.
+    pub(crate) fn table(&mut self, table: &Table) {
+        if self.form == Form::Json {
+            self.json(&json!({ "event": "table", "rows": table.rows }));
+        } else {
+            let _ = writeln!(self.out, "\n{table}");
             let _ = self.out.flush();
         }
     }

@@ -12,13 +12,14 @@ use rollback_core::{
     ports::{Batch, Durability, Journal, JournalError, Lease},
 };
 
-/// Passes everything on to another journal, until it is told to refuse appends.
+/// Passes everything on to another journal, until it is told to fail appends.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use rollback_core::memory::MemoryJournal;
+/// use rollback_core::{memory::MemoryJournal, ports::JournalError};
 /// let journal = rollback_testkit::FailingJournal::new(Arc::new(MemoryJournal::new()));
-/// journal.refuse_appends(Some("disk full"));
+/// journal.fail_appends(Some(JournalError::Unwritable { why: "disk full".into() }));
+/// assert!(journal.is_failing());
 /// ```
 #[derive(Debug, Clone)]
 pub struct FailingJournal {
@@ -28,7 +29,7 @@ pub struct FailingJournal {
 
 #[derive(Debug, Default)]
 struct State {
-    refusing: Option<String>,
+    failing: Option<JournalError>,
     durable_appends: u64,
 }
 
@@ -42,9 +43,15 @@ impl FailingJournal {
         }
     }
 
-    /// From now on every append fails with these words; none heals it.
-    pub fn refuse_appends(&self, why: Option<&str>) {
-        self.state().refusing = why.map(ToOwned::to_owned);
+    /// From now on every append fails with this error; none heals it.
+    pub fn fail_appends(&self, with: Option<JournalError>) {
+        self.state().failing = with;
+    }
+
+    /// Whether appends fail now.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.state().failing.is_some()
     }
 
     /// How many appends were asked to be durable.
@@ -75,16 +82,13 @@ impl Journal for FailingJournal {
         batches: Vec<Batch>,
         durability: Durability,
     ) -> Vec<Result<Seq, JournalError>> {
-        let refusing = {
+        let failing = {
             let mut state = self.state();
             state.durable_appends += u64::from(durability == Durability::Durable);
-            state.refusing.clone()
+            state.failing.clone()
         };
-        match refusing {
-            Some(why) => batches
-                .iter()
-                .map(|_| Err(JournalError::Unwritable { why: why.clone() }))
-                .collect(),
+        match failing {
+            Some(error) => batches.iter().map(|_| Err(error.clone())).collect(),
             None => self.inner.append(batches, durability).await,
         }
     }

@@ -166,7 +166,7 @@ async fn run(temper: Temper, place: &impl Place, candidate: &str, cut: Cut) -> (
     let last = Life::new(world, people, place.open(&World::of(temper)), Cut::Nowhere);
     let outcome = last.live(candidate).await;
     let told = last.people.told.lock().unwrap().clone();
-    let decisions = facts(&*last.trap.journal)
+    let decisions = facts(&last.trap.journal)
         .await
         .iter()
         .filter_map(decision)

@@ -28,7 +28,7 @@ use rollback::{
     ports::*,
 };
 use rollback_testkit::{
-    NOON,
+    FailingJournal, NOON,
     platform::{AppliedChange, Behaviour, Model, Temper},
 };
 use tokio::sync::Notify;
@@ -270,11 +270,10 @@ impl Notifier for People {
 /// A journal that fails or stands still when told.
 #[derive(Debug, Clone)]
 pub struct Trap {
-    pub journal: Arc<dyn Journal>,
+    pub journal: FailingJournal,
     /// Before an append, and after one.
     pub before: Stop,
     pub stop: Stop,
-    pub failing: Arc<Mutex<Option<JournalError>>>,
 }
 
 impl Trap {
@@ -284,19 +283,14 @@ impl Trap {
 
     pub fn around(journal: Arc<dyn Journal>) -> Self {
         Self {
-            journal,
+            journal: FailingJournal::new(journal),
             before: Stop::default(),
             stop: Stop::default(),
-            failing: Arc::default(),
         }
     }
 
     pub fn fail(&self, with: Option<JournalError>) {
-        *self.failing.lock().unwrap() = with;
-    }
-
-    fn failure(&self) -> Option<JournalError> {
-        self.failing.lock().unwrap().clone()
+        self.journal.fail_appends(with);
     }
 }
 
@@ -316,8 +310,8 @@ impl Journal for Trap {
         batches: Vec<Batch>,
         durability: Durability,
     ) -> Vec<Result<Seq, JournalError>> {
-        if let Some(error) = self.failure() {
-            return batches.iter().map(|_| Err(error.clone())).collect();
+        if self.journal.is_failing() {
+            return self.journal.append(batches, durability).await;
         }
         self.before.passed().await;
         let results = self.journal.append(batches, durability).await;
