@@ -35,8 +35,8 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `sqlite` | the file: its form, the writer, the readers; [`verify`], [`export`], [`salvage`] |
+//! | `sqlite` | the file: its form, the writer, the readers; [`verify`], [`services`], [`export`], [`salvage`] |
 
 mod sqlite;
 
-pub use sqlite::{Audit, Lost, ServiceAudit, SqliteJournal, export, salvage, verify};
+pub use sqlite::{Audit, Lost, ServiceAudit, SqliteJournal, export, salvage, services, verify};

@@ -17,7 +17,7 @@ use rollback_core::{
     model::Seq,
     ports::{Durability, Journal, JournalError},
 };
-use rollback_store::{SqliteJournal, export, salvage, verify};
+use rollback_store::{SqliteJournal, export, salvage, services, verify};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use support::{TTL, append, batch, entries, service};
 
@@ -243,4 +243,18 @@ async fn child_fills_the_disk() {
     let read = journal.read(&of, Seq::new(0), usize::MAX).await.unwrap();
     assert_eq!(read, entries(1, 1..=next));
     println!("reached the end");
+}
+
+#[tokio::test]
+async fn the_services_of_a_journal_are_listed_beside_a_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rollback.db");
+    assert_clear(&services(&path).unwrap_err(), &path, "there is no journal");
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(services(&path), Ok(Vec::new()));
+    for name in ["b", "a"] {
+        journal.acquire(&service(name), "me", TTL).await.unwrap();
+        append(&journal, &service(name), 1, 1).await.unwrap();
+    }
+    assert_eq!(services(&path), Ok(vec![service("a"), service("b")]));
 }

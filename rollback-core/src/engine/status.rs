@@ -62,6 +62,8 @@ pub struct ActiveStatus {
     pub step: usize,
     /// The step's word; `waiting` between steps.
     pub step_word: &'static str,
+    /// Since when the step runs; none between steps.
+    pub step_since: Option<Timestamp>,
     /// When the step is stuck.
     pub deadline: Option<Timestamp>,
     /// What the platform should want.
@@ -134,6 +136,7 @@ impl Engine {
                 (Some(_), Some(step)) => step.word(),
                 _ => "waiting",
             },
+            step_since: active.step.as_ref().map(|step| step.entered),
             deadline: active.step.as_ref().map(|step| step.deadline),
             expected: active.expected.clone(),
             hold: active.hold.clone(),

@@ -140,6 +140,16 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Audit, JournalError> {
     Ok(audit)
 }
 
+/// The services that a journal knows, by name. It changes nothing, and may run beside a controller.
+///
+/// # Errors
+/// As for [`verify`].
+pub fn services(path: impl AsRef<Path>) -> Result<Vec<ServiceId>, JournalError> {
+    let file = Examined::open(path.as_ref())?;
+    let records = file.registry.records();
+    Ok(records.map(|record| record.service.clone()).collect())
+}
+
 /// Adds to the error of a journal that cannot be opened what of it can still be read.
 pub(super) fn with_remains(path: &Path, error: JournalError) -> JournalError {
     let JournalError::Damaged { mut why } = error else {

@@ -13,6 +13,6 @@ mod schema;
 mod transaction;
 mod writer;
 
-pub use audit::{Audit, Lost, ServiceAudit, verify};
+pub use audit::{Audit, Lost, ServiceAudit, services, verify};
 pub use journal::SqliteJournal;
 pub use rescue::{export, salvage};

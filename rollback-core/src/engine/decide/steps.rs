@@ -9,7 +9,9 @@ use crate::{
         state::{Active, RunningStep, Stage},
     },
     entry::{Fact, LedgerReason, Standing, Step},
-    model::{Change, ChangeId, Expectation, HoldExit, HoldReason, ReleaseId, Timestamp, Weight},
+    model::{
+        ArmState, Change, ChangeId, Expectation, HoldExit, HoldReason, ReleaseId, Timestamp, Weight,
+    },
 };
 
 impl Engine {
@@ -90,6 +92,9 @@ impl Engine {
         }
         if let Some(why) = &running.refused {
             return self.step_failed(active, &format!("the platform refused: {why}"));
+        }
+        if is_wanted && let Some(why) = self.target_gives_up(active, change) {
+            return self.step_failed(active, &format!("the platform gives it up: {why}"));
         }
         if at >= running.deadline && self.sees_platform(at, active) {
             let allowed = running.deadline.since(running.entered);
@@ -175,8 +180,22 @@ impl Engine {
             }
             Change::Retire { release } => seen
                 .arm(release)
-                .is_none_or(|arm| arm.state == crate::model::ArmState::Gone),
+                .is_none_or(|arm| arm.state == ArmState::Gone),
             Change::CancelPlatformRollout => true,
+        }
+    }
+
+    /// The platform's word that the release which is returned to will not run: waiting for the
+    /// deadline would only lengthen the outage.
+    fn target_gives_up(&self, active: &Active, change: &Change) -> Option<Arc<str>> {
+        let target = &active.rollback.as_ref()?.target;
+        if matches!(change, Change::Retire { .. }) {
+            return None;
+        }
+        let seen = self.state.seen_since(active.look_after)?;
+        match &seen.arm(target)?.state {
+            ArmState::Failing { why } if seen.wanted == active.expected => Some(Arc::clone(why)),
+            _ => None,
         }
     }
 

@@ -1,0 +1,258 @@
+//! What can be asked for on the command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use rollback::model::{DeploymentId, ServiceId};
+
+use crate::{errand::ErrandArgs, exit::TABLE, place, watching::Watching, watching::time};
+
+const EXAMPLES: &str = "\
+Examples:
+  guard run --health-url http://localhost:3001/health --rollback-command ./rollback.sh -- ./deploy.sh
+        deploy, watch for ten minutes, go back if three checks in a row fail
+  guard status          how the service stands now
+  guard why             why the last deployment ended as it did
+  guard rollback --to v41 --reason 'checkout loses carts'";
+
+/// Guards deployments: runs your deploy command, watches the release, rolls back if it is bad, and
+/// says why.
+#[derive(Debug, Parser)]
+#[command(name = "guard", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{TABLE}"), max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Deploy with a command, watch, and go back if it is bad
+    Run(Box<RunArgs>),
+    /// Go on with the deployment that is under way, and wait for it
+    Attach(AttachArgs),
+    /// Wait for a deployment that a controller watches
+    Wait(AttachArgs),
+    /// Keep a controller running for this service
+    Serve(Box<ServeArgs>),
+    /// End the controller that runs; a deployment that is under way waits for the next one
+    Stop(At),
+    /// How the service stands
+    Status(StatusArgs),
+    /// Show how the service stands until you have seen enough (Ctrl-C)
+    Watch(StatusArgs),
+    /// Why a deployment ended as it did, or how far it is
+    Why(WhyArgs),
+    /// Deployments, newest first
+    History(HistoryArgs),
+    /// How many deployments, how they ended, how long it took
+    Stats(StatusArgs),
+    /// Take the candidate now, without further evidence
+    Promote(OrderArgs),
+    /// Stop advancing; the watch goes on
+    Hold(OrderArgs),
+    /// End a hold
+    Resume(OrderArgs),
+    /// End the deployment where it stands; nothing is changed any more
+    Abort(OrderArgs),
+    /// Return to a proven release, now
+    Rollback(RollbackArgs),
+    #[command(hide = true)]
+    Errand(ErrandArgs),
+}
+
+/// Which service, and where its journal is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct At {
+    /// The journal
+    #[arg(long, value_name = "FILE", env = "ROLLBACK_JOURNAL", default_value_os_t = place::default_journal(), hide_default_value = true)]
+    pub(crate) journal: PathBuf,
+    /// The service [default: the policy's, or the only one of the journal]
+    #[arg(long, value_name = "NAME", env = "ROLLBACK_SERVICE", value_parser = service)]
+    pub(crate) service: Option<ServiceId>,
+}
+
+/// How long to wait, and in which form to tell.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Waiting {
+    /// Wait no longer than this: exit code 16, and the deployment goes on
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+    /// Wait through holds too
+    #[arg(long)]
+    pub(crate) until_ended: bool,
+    /// One JSON event a line on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to watch by: a policy, or a few settings.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Guarded {
+    /// Watch by this policy instead of by the settings below
+    #[arg(long, value_name = "FILE", env = "ROLLBACK_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Where metrics are scraped that name no source (Prometheus text format)
+    #[arg(long, value_name = "URL", env = "METRICS_ENDPOINT")]
+    pub(crate) metrics_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) watching: Watching,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{RUN_EXAMPLES}\n\n{TABLE}"))]
+pub(crate) struct RunArgs {
+    /// The deploy command; `{{release}}` in it is the release's name
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// The command that goes back, for `sh -c`; GUARD_RELEASE is where to
+    #[arg(long, value_name = "COMMAND", env = "ROLLBACK_COMMAND")]
+    pub(crate) rollback_command: Option<String>,
+    /// What the release is called [default: the commit]
+    #[arg(long, value_name = "NAME", env = "RELEASE")]
+    pub(crate) release: Option<String>,
+    #[command(flatten)]
+    pub(crate) guarded: Guarded,
+    #[command(flatten)]
+    pub(crate) at: At,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    /// Wait until the deployment has come to rest (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    pub(crate) wait: bool,
+    /// Return as soon as it has begun
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Say what would be done, after looking whether it could be; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Deploy it although it was rejected before; needs --reason
+    #[arg(long, requires = "reason")]
+    pub(crate) override_rejection: bool,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+const RUN_EXAMPLES: &str = "\
+The deploy command runs in this folder and in the background: it and the watch go on when you press
+Ctrl-C, and `guard attach` finds them again. It is told GUARD_RELEASE, GUARD_RELEASE_BEFORE and
+GUARD_DEPLOYMENT. If it fails, or the release does, the rollback command runs.
+
+Examples:
+  guard run --health-url http://localhost:3001/health --rollback-command ./rollback.sh -- ./deploy.sh
+  MONITORING_DURATION=300 guard run --health-url http://localhost:3001/health -- ./deploy.sh {{release}}
+  guard run --policy rollback.yml --release v42 --timeout 20m -- ./deploy.sh v42
+  guard run --policy rollback.yml --dry-run -- ./deploy.sh";
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) guarded: Guarded,
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// End when nothing is being deployed any more
+    #[arg(long, hide = true)]
+    pub(crate) until_idle: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// Which deployment [default: the one that is under way, or the newest]
+    #[arg(value_parser = deployment)]
+    pub(crate) deployment: Option<DeploymentId>,
+    #[command(flatten)]
+    pub(crate) at: At,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// Which deployment [default: the newest]
+    #[arg(value_parser = deployment)]
+    pub(crate) deployment: Option<DeploymentId>,
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// As JSON, one a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrderArgs {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Where to: a proven release, by name or id [default: the newest other one]
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<String>,
+    /// Why, for the journal and for whoever is told
+    #[arg(long, value_name = "TEXT", required = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) reason: String,
+    /// Ask nothing; ROLLBACK_CONFIRM=yes means the same
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) at: At,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    /// Return as soon as it has begun
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+fn service(text: &str) -> Result<ServiceId, String> {
+    ServiceId::new(text).map_err(|why| why.to_string())
+}
+
+fn deployment(text: &str) -> Result<DeploymentId, String> {
+    DeploymentId::new(text).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_manual_rollback_needs_a_reason() {
+        for line in ["guard rollback --to v1", "guard rollback --reason="] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains("--reason"), "{error}");
+        }
+    }
+}

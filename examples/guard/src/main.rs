@@ -1,0 +1,124 @@
+//! `guard`: deployments guarded from the command line.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `cli` | what can be asked for |
+//! | `run`, `preflight`, `follow` | a deploy command, wrapped: begun, waited for, told |
+//! | `orders`, `telling` | what people ask of a controller, and of a journal |
+//! | `host`, `settings` | the controller, in the background or to stay |
+//! | `wire`, `server`, `client` | the socket between the two |
+//! | `script`, `errand` | deploy scripts as a platform |
+//! | `watching`, `which`, `place` | a policy from a few settings; which service; where things lie |
+//! | `archive`, `picture`, `course` | a journal read; a service as people are shown it; how far a deployment is |
+//! | `exit` | how the program ends |
+
+mod archive;
+mod cli;
+mod client;
+mod course;
+mod errand;
+mod exit;
+mod follow;
+mod host;
+mod orders;
+mod picture;
+mod place;
+mod preflight;
+mod run;
+mod script;
+mod server;
+mod settings;
+mod telling;
+mod watching;
+mod which;
+mod wire;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    cli::{AttachArgs, Cli, ServeArgs, Verb},
+    exit::{Fallible, Trouble},
+    follow::Patience,
+    settings::Settings,
+    wire::Order,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Verb::Errand(args) = &cli.verb {
+        return match errand::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => end(Trouble::broke(error)),
+        };
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(obey(cli.verb));
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(Trouble::broke(error)),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(trouble) => end(trouble),
+    }
+}
+
+fn end(trouble: Trouble) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "Error: {trouble}");
+    trouble.exit_code()
+}
+
+async fn obey(verb: Verb) -> Fallible<u8> {
+    match verb {
+        Verb::Run(args) => run::run(&args).await,
+        Verb::Attach(args) => attach(&args, true).await,
+        Verb::Wait(args) => attach(&args, false).await,
+        Verb::Serve(args) => serve(&args).await,
+        Verb::Stop(at) => orders::stop(&at).await,
+        Verb::Status(args) => telling::status(&args).await,
+        Verb::Watch(args) => telling::watch(&args).await,
+        Verb::Why(args) => telling::why(&args).await,
+        Verb::History(args) => telling::history(&args).await,
+        Verb::Stats(args) => telling::stats(&args).await,
+        Verb::Promote(args) => orders::order(&args, Order::Promote, "promoting").await,
+        Verb::Hold(args) => orders::order(&args, Order::Hold, "held").await,
+        Verb::Resume(args) => orders::order(&args, Order::Resume, "resumed").await,
+        Verb::Abort(args) => orders::order(&args, Order::Abort, "aborted").await,
+        Verb::Rollback(args) => orders::roll_back(&args).await,
+        Verb::Errand(args) => errand::run(&args)
+            .map(|()| exit::FINE)
+            .map_err(Trouble::broke),
+    }
+}
+
+async fn attach(args: &AttachArgs, start: bool) -> Fallible<u8> {
+    let place = args.at.known()?;
+    let patience = Patience {
+        timeout: args.waiting.timeout,
+        until_ended: args.waiting.until_ended,
+        json: args.waiting.json,
+        way_back: false,
+    };
+    run::attach(&place, args.deployment.as_ref(), patience, start).await
+}
+
+/// In the background the settings are those that `guard run` has kept.
+async fn serve(args: &ServeArgs) -> Fallible<u8> {
+    let given = args.guarded.policy.is_some() || args.guarded.watching.health_url.is_some();
+    if given && !args.until_idle {
+        let (place, settings) = args.guarded.settings(&args.at)?;
+        settings.keep(&place)?;
+        return host::serve(&place, &settings, false).await;
+    }
+    let place = args.at.known()?;
+    let settings = Settings::load(&place)?;
+    host::serve(&place, &settings, args.until_idle).await
+}

@@ -1,0 +1,88 @@
+//! A policy for whoever has none: the settings of document 002.
+
+use std::time::Duration;
+
+use clap::Args;
+use rollback::{model::duration_text, policy::Policy};
+use serde_json::json;
+
+use crate::exit::{Fallible, Trouble};
+
+/// How a release is watched without a policy; document 002's variables work too.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Watching {
+    /// The URL that says whether the service is well (any answer 2xx)
+    #[arg(long, value_name = "URL", env = "HEALTH_URL")]
+    pub(crate) health_url: Option<String>,
+    /// How long the release is watched, in seconds or like 10m
+    #[arg(long, value_name = "TIME", env = "MONITORING_DURATION", default_value = "600", value_parser = time)]
+    pub(crate) monitor: Duration,
+    /// How often it is checked
+    #[arg(long, value_name = "TIME", env = "HEALTH_CHECK_INTERVAL", default_value = "10", value_parser = time)]
+    pub(crate) every: Duration,
+    /// So many failed checks in a row roll back
+    #[arg(long, value_name = "N", env = "HEALTH_CHECK_FAILURES_THRESHOLD", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) failures: u32,
+    /// How long the service may take before its first check counts
+    #[arg(long, value_name = "TIME", env = "STABILIZATION_TIME", default_value = "30", value_parser = time)]
+    pub(crate) settle: Duration,
+    /// How long the deploy command may take
+    #[arg(long, value_name = "TIME", env = "DEPLOY_TIMEOUT", default_value = "30m", value_parser = time)]
+    pub(crate) deploy_timeout: Duration,
+}
+
+impl Watching {
+    /// The policy that these settings mean.
+    pub(crate) fn policy(&self, service: &str) -> Fallible<Policy> {
+        let Some(url) = &self.health_url else {
+            return Err(Trouble::asked(
+                "nothing says whether the release is good: give --health-url URL, or --policy FILE",
+            ));
+        };
+        let text = |duration: Duration| duration_text(duration);
+        let in_a_row = self.every * (self.failures - 1);
+        let document = json!({
+            "service": service,
+            "strategy": "recreate",
+            "poll": text(self.every),
+            "bake": text(self.monitor),
+            "metrics": {
+                "health": {
+                    "unit": "state",
+                    "per": "service",
+                    "query": url,
+                    "source": "health",
+                    "warmup": text(self.settle),
+                },
+            },
+            "triggers": [
+                { "name": "consecutive_failures", "when": "health == 'down'", "for": text(in_a_row) },
+            ],
+            "verify": { "for": text(self.every * 2), "within": text(self.every * 20 + self.settle) },
+            "deadlines": { "converge": text(self.deploy_timeout) },
+        });
+        Policy::from_json(&document.to_string()).map_err(Trouble::asked)
+    }
+}
+
+/// A number of seconds, or a time like `10m`.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|why| why.to_string());
+    }
+    rollback::policy::parse_duration(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_have_a_unit() {
+        assert_eq!(time("600"), Ok(Duration::from_secs(600)));
+        assert_eq!(time("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("10m"), Ok(Duration::from_secs(600)));
+        assert!(time("soon").is_err());
+        assert!(time("-1").is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! A service that is a file: the deploy script writes who serves, a health URL answers for it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+};
+
+use tempfile::TempDir;
+
+pub(crate) struct Stage {
+    folder: TempDir,
+    pub(crate) health: String,
+}
+
+impl Drop for Stage {
+    /// Whatever controller is left is ended.
+    fn drop(&mut self) {
+        let _ = self.guard(&["stop", "--service", "shop"]).output();
+    }
+}
+
+impl Stage {
+    /// The service runs `v1` and is well.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let current = folder.path().join("current");
+        fs::write(&current, "v1").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let health = format!("http://{}/health", listener.local_addr().unwrap());
+        thread::spawn(move || answer(&listener, &current));
+        Self { folder, health }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What the service runs now.
+    pub(crate) fn current(&self) -> String {
+        fs::read_to_string(self.path("current"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The program as a new user has it: nothing of this machine's environment.
+    pub(crate) fn guard(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guard"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("ROLLBACK_JOURNAL", self.path("guard.db"))
+            .env("XDG_RUNTIME_DIR", self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// `guard run` with a watch of `seconds`, before the `--`.
+    pub(crate) fn run(&self, release: &str, seconds: &str) -> Command {
+        let back = "echo back to $GUARD_RELEASE; echo $GUARD_RELEASE > current";
+        self.run_and_back(release, seconds, back)
+    }
+
+    /// The same with a rollback command.
+    pub(crate) fn run_and_back(&self, release: &str, seconds: &str, back: &str) -> Command {
+        self.guard(&[
+            "run",
+            "--service",
+            "shop",
+            "--health-url",
+            &self.health,
+            "--monitor",
+            seconds,
+            "--every",
+            "200ms",
+            "--settle",
+            "0",
+            "--release",
+            release,
+            "--rollback-command",
+            back,
+        ])
+    }
+
+    /// A whole run: `script` is the deploy command for `sh -c`.
+    pub(crate) fn deploy(&self, release: &str, seconds: &str, script: &str) -> Told {
+        let mut command = self.run(release, seconds);
+        told(command.args(["--", "sh", "-c", script]))
+    }
+
+    /// A command of `guard` to its end.
+    pub(crate) fn ask(&self, args: &[&str]) -> Told {
+        told(&mut self.guard(args))
+    }
+
+    /// The process of the controller that runs.
+    pub(crate) fn controller(&self) -> String {
+        fs::read_to_string(self.path("guard.db.guard/shop/controller.lock")).unwrap()
+    }
+}
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Told {
+    /// With this exit code, and this in what it said.
+    #[track_caller]
+    pub(crate) fn ended(&self, code: i32, text: &str) -> &Self {
+        assert_eq!(self.code, code, "{self}");
+        let said = self.out.contains(text) || self.err.contains(text);
+        assert!(said, "`{text}` was not said:\n{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "exit code {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code, self.out, self.err
+        )
+    }
+}
+
+pub(crate) fn told(command: &mut Command) -> Told {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    Told {
+        code: status.code().unwrap_or(-1),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// A run that is followed line by line.
+pub(crate) struct Following {
+    pub(crate) child: Child,
+    err: BufReader<std::process::ChildStderr>,
+}
+
+impl Following {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        Self { child, err }
+    }
+
+    /// Reads what it says on stderr until it says `text`.
+    pub(crate) fn until(&mut self, text: &str) {
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.err.read_line(&mut line).unwrap();
+            assert!(read > 0, "ended without saying `{text}`:\n{all}");
+            all.push_str(&line);
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn end(mut self) -> Told {
+        let mut err = String::new();
+        self.err.read_to_string(&mut err).unwrap();
+        let Output { status, stdout, .. } = self.child.wait_with_output().unwrap();
+        Told {
+            code: status.code().unwrap_or(-1),
+            out: String::from_utf8(stdout).unwrap(),
+            err,
+        }
+    }
+}
+
+/// Sends a signal to a process by its id.
+pub(crate) fn signal(name: &str, pid: &str) {
+    let sent = Command::new("kill").args([name, pid]).status().unwrap();
+    assert!(sent.success(), "kill {name} {pid}");
+}
+
+/// Well, unless what runs is called something with `bad`.
+fn answer(listener: &TcpListener, current: &Path) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { return };
+        let mut asked = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        while asked.read_line(&mut line).is_ok_and(|read| read > 2) {
+            line.clear();
+        }
+        let bad = fs::read_to_string(current).is_ok_and(|runs| runs.contains("bad"));
+        let status = if bad {
+            "500 Internal Server Error"
+        } else {
+            "200 OK"
+        };
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+    }
+}
