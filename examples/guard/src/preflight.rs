@@ -129,10 +129,7 @@ pub(crate) async fn say(
 
 fn words(rule: &Rule, name: &str) -> String {
     match rule {
-        Rule::When { condition, for_ } if for_.is_zero() => format!("{name}: {condition}"),
-        Rule::When { condition, for_ } => {
-            format!("{name}: {condition} for {}", duration_text(*for_))
-        }
+        Rule::When { condition, .. } => format!("{name}: {condition}"),
         _ => name.to_owned(),
     }
 }
