@@ -13,8 +13,8 @@ use crate::{
     engine::{Engine, EngineConfig, TriggerStatus, VERSION},
     entry::{Deploy, Entry, Fact, Input, LedgerReason},
     model::{
-        Action, Actor, Cause, Epoch, Explanation, Hold, HoldReason, Outcome, ReleaseId, ServiceId,
-        Timestamp, TriggerId, Verdict,
+        Action, Actor, Cause, Epoch, Explanation, Hold, HoldReason, MetricId, Outcome, ReleaseId,
+        ServiceId, Timestamp, TriggerId, Verdict,
     },
     policy::{Bootstrap, Policy},
     ports::Trigger,
@@ -88,7 +88,9 @@ pub struct Course {
     pub missing: Vec<Missing>,
     /// What rules that may not act said, and holds that ended by themselves: when, and what.
     pub remarks: Vec<(Timestamp, String)>,
-    /// What every rule said in the end.
+    /// Metrics of the recording that the policy does not read.
+    pub not_read: Vec<MetricId>,
+    /// What every rule said when it was decided.
     pub triggers: Vec<TriggerStatus>,
 }
 
@@ -168,6 +170,9 @@ impl Recording {
         let policy = self.playable(policy, around);
         let unseen = missing::unseen(&policy, &rules, |metric, arm| self.answers(metric, arm));
         let mut seen = Seen::new(deploy_at, policy.poll, unseen);
+        let metrics = self.metrics().into_iter();
+        let not_read = metrics.filter(|metric| policy.metric(metric).is_none());
+        seen.course.not_read = not_read.cloned().collect();
         let mut world = self.world(&policy, around, deploy_at);
         let mut tell = |engine: &Engine, entry: Entry, seen: &mut Seen| {
             for fact in &entry.facts {
@@ -280,6 +285,7 @@ impl Seen {
                     .flat_map(|rule| rule.missing.clone())
                     .collect(),
                 remarks: Vec::new(),
+                not_read: Vec::new(),
                 triggers: Vec::new(),
             },
             end: None,
@@ -302,6 +308,7 @@ impl Seen {
                 self.course.remarks.push((at, remark));
             }
             Fact::Held { reason, exits, .. } => {
+                self.look(engine);
                 self.hold = Some(Hold {
                     reason: reason.clone(),
                     since: at,
@@ -376,7 +383,9 @@ impl Seen {
 
     fn conclude(mut self, engine: &Engine) -> Course {
         if self.end.is_none() {
-            self.look(engine);
+            if self.hold.is_none() {
+                self.look(engine);
+            }
             self.course.evidence.sentence =
                 "the recording ends before anything was decided".to_owned();
             if let Some(hold) = self.hold.take() {

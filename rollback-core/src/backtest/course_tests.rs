@@ -265,3 +265,13 @@ fn a_recording_without_a_begin_is_refused() {
     };
     assert!(play(&late).contains("the last row is of"));
 }
+
+#[test]
+fn what_the_policy_does_not_read_is_named() {
+    let csv = errors(|_| 0).replace("errors,stable", "cpu,stable");
+    let course = play(&csv, HIGH);
+    assert_eq!(
+        course.not_read,
+        [crate::model::MetricId::new("cpu").unwrap()]
+    );
+}
