@@ -162,6 +162,7 @@ async fn a_controller_killed_at_any_moment_doubles_and_orphans_nothing() {
         // From the moment it has opened the state directory: its start-up is not what is tested.
         let lock = bench.dir.path().join("shop/supervisor.lock");
         eventually("lock", || lock.exists().then_some(())).await;
+        // The moment of its death is what varies from round to round; nothing waits for it.
         tokio::time::sleep(delay).await;
         kill_nine(first);
         let left = leaders(&bench);
