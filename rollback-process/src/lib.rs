@@ -1,6 +1,6 @@
 //! This machine as a platform of the rollback library: supervised child processes as a
 //! [`Deployer`](rollback_core::ports::Deployer), or a deploy script of your own ([`ScriptDeployer`],
-//! [`ScriptTask`]). Linux only: it reads `/proc`.
+//! [`ScriptTask`]), with commits as releases ([`GitReleases`]). Linux only: it reads `/proc`.
 //!
 //! Of supervised processes:
 //!
@@ -33,12 +33,13 @@
 //! behind it), `state` (the directory) on `files`, `identity` (which process is ours), `ports`,
 //! `probe`, `log`, `launch` and `instance` (one process's life), `plan` (what next, pure),
 //! `supervisor` (does it), `observation` and `change` (what is seen, what is asked), `deployer` (the
-//! trait); `script` (commands of your own).
+//! trait); `script` (commands of your own), `git` (commits as releases).
 
 mod change;
 mod definition;
 mod deployer;
 mod files;
+mod git;
 mod identity;
 mod instance;
 mod launch;
@@ -58,6 +59,7 @@ pub use definition::{
 };
 pub use deployer::ProcessDeployer;
 pub use files::StateError;
+pub use git::{Commit, GitError, GitReleases, RollbackBranch, RollbackRecord};
 pub use ports::PortError;
 pub use program::ProgramError;
 pub use script::{ScriptDeployer, ScriptError, ScriptRelease, ScriptTask};

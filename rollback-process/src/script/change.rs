@@ -1,6 +1,6 @@
 //! How a change is taken: fenced, written down, then the script is started.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 use rollback_core::model::{
     Accepted, Change, ChangeError, ChangeId, ChangeRequest, Pace, Placement, ReleaseId, ServiceId,
@@ -82,18 +82,20 @@ impl Desk {
         Ok(state)
     }
 
-    /// Begins the change. Tells when its script has ended; none if no script has to be run.
+    /// Begins the change, in `tree` if it is to run there. Tells when its script has ended; none if no script has to be run.
     pub(crate) fn begin(
         &self,
         request: &ChangeRequest,
         status: Option<&Status>,
+        tree: Option<PathBuf>,
     ) -> Result<Option<oneshot::Receiver<()>>, ChangeError> {
         let _lock = self.dir.lock()?;
         let state = self.fenced(self.settled()?, request, status)?;
         let mut next = state.clone();
         let call = self.call(request, &mut next)?;
         let definition = self.definition(&call.release, request)?;
-        let order = self.order(&call, definition.as_ref(), request)?;
+        let mut order = self.order(&call, definition.as_ref(), request)?;
+        order.working_dir = tree.unwrap_or(order.working_dir);
 
         prune(&self.dir.runs(), KEPT_RUNS);
         let name = file_name(&request.id.to_string());

@@ -25,10 +25,12 @@ use super::{
     settings::Settings,
     state::ScriptDir,
     status::Status,
+    tree::{tree, tree_can_be_made},
 };
 use crate::{
     deployer::blocking,
     files::{StateError, failed},
+    git::GitReleases,
     program::{self, ProgramError},
 };
 
@@ -93,6 +95,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct ScriptDeployer {
     root: PathBuf,
     settings: Arc<Settings>,
+    git: Option<GitReleases>,
     news: Arc<Notify>,
 }
 
@@ -111,8 +114,17 @@ impl ScriptDeployer {
         Ok(Self {
             root,
             settings: Arc::new(Settings::new(program, working_dir)),
+            git: None,
             news: Arc::default(),
         })
+    }
+
+    /// Its releases are commits: `deploy` and `rollback` run in a clean tree of the release's own
+    /// commit, the other verbs where they always run.
+    #[must_use]
+    pub fn in_worktrees_of(mut self, releases: GitReleases) -> Self {
+        self.git = Some(releases);
+        self
     }
 
     /// It understands `update-traffic PERCENTAGE STAGE`, and `deploy` with `PLACEMENT=beside`.
@@ -336,9 +348,13 @@ impl Deployer for ScriptDeployer {
         let status = self.ask_status(service).await;
         let status = status.map_err(ChangeError::not_sent)?;
         let (desk, request) = (self.desk(service)?, request.clone());
+        let tree = match &self.git {
+            Some(git) => tree(git, &desk.dir, service, &request).await?,
+            None => None,
+        };
         let begun = {
             let (desk, request) = (desk.clone(), request.clone());
-            blocking(move || desk.begin(&request, status.as_ref())).await?
+            blocking(move || desk.begin(&request, status.as_ref(), tree)).await?
         };
         let Some(ended) = begun else {
             // Nothing had to be run.
@@ -360,6 +376,9 @@ impl Deployer for ScriptDeployer {
                 .map_err(ChangeError::refused)
         })
         .await?;
+        if let Some(git) = &self.git {
+            tree_can_be_made(git, &definition).await?;
+        }
         self.ask_check(service, release, &definition).await
     }
 

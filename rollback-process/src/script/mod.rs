@@ -12,7 +12,8 @@
 //!
 //! Rooms: `contract` (verbs, exit statuses), `release`, `run` (a process group that outlives its
 //! controller), `state` (the folder) and `course` (how it moves, pure), `settings`, `ask` and
-//! `status` (questions to the script), `observation`, `change` (what is asked), `deployer`, `task`.
+//! `status` (questions to the script), `observation`, `change` (what is asked), `tree` (where, if releases are commits),
+//! `deployer`, `task`.
 
 mod ask;
 mod change;
@@ -26,6 +27,7 @@ mod settings;
 mod state;
 mod status;
 mod task;
+mod tree;
 
 pub use deployer::{ScriptDeployer, ScriptError};
 pub use release::ScriptRelease;
