@@ -14,6 +14,7 @@
 //! | [`triggers`] | the rules that a policy names, as evidence of one watch |
 //! | [`entry`] | inputs, facts and effects; what the journal keeps |
 //! | [`policy`] | what is watched, what must not be true, what follows |
+//! | `dialect` | other systems' configurations as native policies (feature `yaml`) |
 //! | [`inspect`] | what a policy file promises and leaves open, for people |
 //! | [`ledger`] | the standing of each release |
 //! | [`engine`] | from what happened to what follows |
@@ -21,6 +22,8 @@
 
 pub mod backtest;
 pub mod condition;
+#[cfg(feature = "yaml")]
+pub mod dialect;
 pub mod engine;
 pub mod entry;
 pub mod inspect;

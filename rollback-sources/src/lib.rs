@@ -16,6 +16,9 @@
 
 mod exposition;
 mod fetch;
+#[cfg(any(test, feature = "__fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod query;
 mod selector;

@@ -11,6 +11,8 @@ mod report;
 pub use phases::{Phase, phases};
 pub use report::{Numbers, PolicyReport};
 
+#[cfg(feature = "yaml")]
+use crate::dialect::{Dialect, TranslateOptions};
 use crate::policy::{
     Policy,
     lint::{Assumptions, lint},
@@ -24,6 +26,12 @@ pub struct CheckOptions {
     pub file: Option<String>,
     /// What is assumed of the service, for the numbers.
     pub assumed: Assumptions,
+    /// The text is another system's configuration.
+    #[cfg(feature = "yaml")]
+    pub dialect: Option<Dialect>,
+    /// What such a source does not say.
+    #[cfg(feature = "yaml")]
+    pub translate: TranslateOptions,
 }
 
 impl CheckOptions {
@@ -31,6 +39,22 @@ impl CheckOptions {
     #[must_use]
     pub fn file(mut self, name: impl Into<String>) -> Self {
         self.file = Some(name.into());
+        self
+    }
+
+    /// The text is another system's configuration; it is translated, and the translation checked.
+    #[cfg(feature = "yaml")]
+    #[must_use]
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
+    /// With this beside the other system's configuration.
+    #[cfg(feature = "yaml")]
+    #[must_use]
+    pub fn translated_with(mut self, options: TranslateOptions) -> Self {
+        self.translate = options;
         self
     }
 
@@ -65,6 +89,16 @@ impl CheckOptions {
 #[must_use]
 pub fn check_policy(text: &str, options: &CheckOptions) -> PolicyReport {
     #[cfg(feature = "yaml")]
+    if let Some(dialect) = options.dialect {
+        return match dialect.translate(text, &options.translate) {
+            Ok(translation) => PolicyReport {
+                translation: Some(translation.clone()),
+                ..about(translation.policy, options)
+            },
+            Err(error) => PolicyReport::refused(options.file.clone(), error),
+        };
+    }
+    #[cfg(feature = "yaml")]
     let read = Policy::from_yaml(text);
     #[cfg(not(feature = "yaml"))]
     let read = Policy::from_json(text);
@@ -82,6 +116,8 @@ fn about(policy: Policy, options: &CheckOptions) -> PolicyReport {
         numbers: Some(Numbers::of(&policy, &options.assumed)),
         phases: phases(&policy),
         policy: Some(policy),
+        #[cfg(feature = "yaml")]
+        translation: None,
     }
 }
 
@@ -129,6 +165,28 @@ bake: 10m
             report.annotations(),
             "::warning file=rollback.yml,title=triggers[1].for::`high` rolls back on a single \
              reading of 10s; `for: 10s` would ask for a second one\n"
+        );
+    }
+
+    #[test]
+    fn another_systems_configuration_is_translated_first() {
+        let options = CheckOptions::default().dialect(Dialect::Environment);
+        let report = check_policy("MONITORING_DURATION=600\n", &options);
+        assert!(report.is_valid());
+        let text = report.text();
+        assert!(
+            text.contains(
+                "What became of each key\n  MONITORING_DURATION  applied as  `bake: 10m`\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("    bake: 10m\n"), "{text}");
+        let json = report.json();
+        assert_eq!(json["keys"][0]["applied_as"]["native"], "`bake: 10m`");
+        let report = check_policy("MONITORING_DURATON=600\n", &options);
+        assert_eq!(
+            report.errors[0].fix(),
+            "did you mean `MONITORING_DURATION`?"
         );
     }
 

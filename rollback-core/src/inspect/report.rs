@@ -5,6 +5,8 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::Phase;
+#[cfg(feature = "yaml")]
+use crate::dialect::Translation;
 use crate::{
     model::{Action, duration_text},
     policy::{
@@ -30,6 +32,9 @@ pub struct PolicyReport {
     pub phases: Vec<Phase>,
     /// The policy, if it is valid.
     pub policy: Option<Policy>,
+    /// What became of another system's configuration.
+    #[cfg(feature = "yaml")]
+    pub translation: Option<Translation>,
 }
 
 /// What a policy promises.
@@ -85,6 +90,8 @@ impl PolicyReport {
             numbers: None,
             phases: Vec::new(),
             policy: None,
+            #[cfg(feature = "yaml")]
+            translation: None,
         }
     }
 
@@ -113,6 +120,17 @@ impl PolicyReport {
         };
         for error in &self.errors {
             push(&mut text, format_args!("\n{error}"));
+        }
+        #[cfg(feature = "yaml")]
+        if let Some(translation) = &self.translation {
+            let indented = |lines: &str, margin: &str| -> String {
+                let lines = lines.lines().map(|line| format!("{margin}{line}"));
+                lines.map(|line| format!("{}\n", line.trim_end())).collect()
+            };
+            text.push_str("\nWhat became of each key\n");
+            text.push_str(&indented(&translation.report(), "  "));
+            text.push_str("\nAs a native policy\n");
+            text.push_str(&indented(&translation.yaml, "    "));
         }
         if let Some(numbers) = &self.numbers {
             text.push_str("\nWhat it promises\n");
@@ -165,7 +183,7 @@ impl PolicyReport {
                 "reads_per_minute": numbers.reads_per_minute,
             })
         });
-        json!({
+        let mut report = json!({
             "file": self.file,
             "valid": self.is_valid(),
             "errors": self.errors,
@@ -173,7 +191,15 @@ impl PolicyReport {
             "notes": of(Level::Note).collect::<Vec<_>>(),
             "numbers": numbers,
             "phases": self.phases,
-        })
+        });
+        #[cfg(feature = "yaml")]
+        if let (Some(translation), Some(report)) = (&self.translation, report.as_object_mut()) {
+            report.insert("dialect".to_owned(), json!(translation.dialect.name()));
+            report.insert("keys".to_owned(), json!(translation.lines));
+            report.insert("chosen".to_owned(), json!(translation.chosen));
+            report.insert("native".to_owned(), json!(translation.yaml));
+        }
+        report
     }
 
     /// For a build log on GitHub: a line `::error …` or `::warning …` for each.

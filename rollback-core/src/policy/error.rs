@@ -192,6 +192,12 @@ impl Problem {
         }
     }
 
+    /// The path as people see it.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn path_text(&self) -> String {
+        path_text(&self.path)
+    }
+
     /// The same about the key itself.
     pub(super) fn about_key(mut self) -> Self {
         self.key = true;
@@ -246,7 +252,7 @@ impl IntoPath for (usize, &str) {
     }
 }
 
-pub(crate) fn path_text(path: &[Step]) -> String {
+fn path_text(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
         match step {

@@ -33,7 +33,7 @@ mod strategy_read;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "yaml")]
-mod tree;
+pub(crate) mod tree;
 mod trigger;
 mod values;
 mod written;
@@ -41,7 +41,13 @@ mod written;
 pub use document::PolicyDocument;
 pub use duration::parse_duration;
 pub use error::PolicyError;
+#[cfg(feature = "yaml")]
+pub(crate) use error::Problem as PolicyProblem;
 pub(crate) use error::{data, property};
+#[cfg(feature = "yaml")]
+pub(crate) use place::{Place, Step as PolicyStep};
+#[cfg(feature = "yaml")]
+pub(crate) use read::{one_of, read as read_value};
 pub use rules::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
     TriggerRule, Verification,

@@ -96,6 +96,14 @@ fn unreadable(language: &str, message: &str) -> Problem {
     Problem::new(Vec::new(), message, fix)
 }
 
+impl Problem {
+    /// What a parser of that language says.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn unreadable(language: &str, message: &str) -> Self {
+        unreadable(language, message)
+    }
+}
+
 const TWICE: &str = "a key stands here for the second time:";
 const NOT_FINITE: &str = "this is not a number to calculate with";
 
@@ -144,7 +152,7 @@ fn refuse_lists(value: &Value) -> Result<(), Problem> {
     Ok(())
 }
 
-fn read(value: Value) -> Result<Policy, Problem> {
+pub(crate) fn read(value: Value) -> Result<Policy, Problem> {
     if value.is_null() {
         return Err(Problem::new(
             Vec::new(),
@@ -242,7 +250,7 @@ fn mistake(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
 }
 
-pub(super) fn one_of(word: &str, known: &[&str], all: &str) -> String {
+pub(crate) fn one_of(word: &str, known: &[&str], all: &str) -> String {
     let letters = |word: &str| {
         let mut letters: Vec<char> = word.chars().collect();
         letters.sort_unstable();
