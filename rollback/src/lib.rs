@@ -111,7 +111,9 @@ pub use policy_file::{PolicyFile, PolicyFileError};
 pub use release::ReleaseDraft;
 pub use with_traffic::WithTraffic;
 
-pub use rollback_core::{backtest, condition, engine, entry, ledger, memory, model, policy, ports};
+pub use rollback_core::{
+    backtest, condition, engine, entry, inspect, ledger, memory, model, policy, ports,
+};
 
 #[cfg(feature = "process")]
 pub use rollback_process as process;

@@ -3,9 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use rollback::model::{DeploymentId, ServiceId};
+use rollback::model::{DeploymentId, ServiceId, Timestamp};
 
-use crate::{errand::ErrandArgs, exit::TABLE, place, watching::Watching, watching::time};
+use crate::{
+    errand::ErrandArgs,
+    exit::TABLE,
+    place,
+    tables::{Format, Table},
+    watching::{Watching, time},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,6 +62,20 @@ pub(crate) enum Verb {
     Abort(OrderArgs),
     /// Return to a proven release, now
     Rollback(RollbackArgs),
+    /// Refuse deployments from now on; what is under way goes on, and rollbacks are allowed
+    Freeze(FreezeArgs),
+    /// Allow deployments again
+    Unfreeze(OrderArgs),
+    /// Send nothing any more that changes the world, or do again
+    KillSwitch(KillSwitchArgs),
+    /// Ask what a policy promises, before anything is deployed
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Look at the journal itself
+    #[command(subcommand)]
+    Journal(JournalVerb),
+    /// Look whether everything is in order: clock, journal, sources, scripts, socket
+    Doctor(Box<DoctorArgs>),
     #[command(hide = true)]
     Errand(ErrandArgs),
 }
@@ -128,9 +148,21 @@ pub(crate) struct RunArgs {
     /// Deploy it although it was rejected before; needs --reason
     #[arg(long, requires = "reason")]
     pub(crate) override_rejection: bool,
+    /// Deploy it although deployments are frozen: a hotfix; needs --reason
+    #[arg(long, requires = "reason")]
+    pub(crate) expedite: bool,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
+    /// Append `name=value` lines here, as GitHub wants outputs of a step
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) outputs: Option<PathBuf>,
+    /// Append a summary in Markdown here
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) summary: Option<PathBuf>,
+    /// Write the whole account here, in Markdown
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) report: Option<PathBuf>,
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -197,6 +229,20 @@ pub(crate) struct HistoryArgs {
     /// As JSON, one a line
     #[arg(long)]
     pub(crate) json: bool,
+    /// One of document 003's tables instead, all of it
+    #[arg(long, value_enum, value_name = "TABLE")]
+    pub(crate) table: Option<Table>,
+    /// The form of the table
+    #[arg(long, value_enum, default_value = "csv", requires = "table")]
+    pub(crate) format: Format,
+    /// What the environment is called, in the table `deployments`
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "production",
+        requires = "table"
+    )]
+    pub(crate) environment: String,
 }
 
 #[derive(Debug, Args)]
@@ -226,6 +272,78 @@ pub(crate) struct RollbackArgs {
     /// Return as soon as it has begun
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FreezeArgs {
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+    /// Until then (2026-12-24T18:00:00Z), or for so long (3d) [default: until `guard unfreeze`]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillSwitchArgs {
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+    /// On: nothing that changes the world is sent
+    #[arg(value_enum)]
+    pub(crate) switch: Switch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Whether a policy is right, what it promises, and what it leaves open; asks no network
+    Check(PolicyCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheckArgs {
+    /// The policy, YAML or JSON
+    pub(crate) file: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalVerb {
+    /// Whether every entry is there and intact; exit code 1 if not
+    Verify(JournalArgs),
+    /// Every entry as one line of JSON
+    Export(JournalArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalArgs {
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) guarded: Guarded,
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
+/// A moment, or a time from now.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(Timestamp::from_millis(at.as_millisecond()));
+    }
+    let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+    time(text)
+        .map(|length| now.after(length))
+        .map_err(|_| "write a moment like 2026-12-24T18:00:00Z, or a time like 3d".to_owned())
 }
 
 fn service(text: &str) -> Result<ServiceId, String> {

@@ -29,7 +29,7 @@ pub(crate) struct Course {
 }
 
 /// The words of a state that say that all is well.
-const WELL: [&str; 5] = ["up", "healthy", "ok", "OK", "pass"];
+pub(crate) const WELL: [&str; 5] = ["up", "healthy", "ok", "OK", "pass"];
 
 impl Course {
     pub(crate) const fn new(deployment: DeploymentId) -> Self {

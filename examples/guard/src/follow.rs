@@ -12,7 +12,10 @@ use rollback::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, interval, sleep_until},
+};
 
 use crate::{
     archive::Archive,
@@ -84,6 +87,8 @@ pub(crate) async fn wait(
     let until = patience.timeout.map(|timeout| Instant::now() + timeout);
     let mut look = interval(Duration::from_millis(200));
     let mut listening = true;
+    // Once: what comes between two turns of the loop must not be missed.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Trouble::broke)?;
     let settled = loop {
         tokio::select! {
             biased;
@@ -104,7 +109,7 @@ pub(crate) async fn wait(
                 }
             },
             _ = look.tick() => teller.script_output(),
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 return Err(Trouble::with_code(
                     exit::INTERRUPTED,
                     format!("interrupted; deployment {deployment} goes on: `guard attach` watches it, `guard abort` or `guard rollback` end it"),

@@ -7,6 +7,8 @@
 //! | `orders`, `telling` | what people ask of a controller, and of a journal |
 //! | `host`, `settings` | the controller, in the background or to stay |
 //! | `wire`, `server`, `client` | the socket between the two |
+//! | `looking`, `doctor` | a policy, a journal and the surroundings looked at |
+//! | `tables`, `readings`, `github` | document 003's tables; what GitHub wants to know |
 //! | `script`, `errand` | deploy scripts as a platform |
 //! | `watching`, `which`, `place` | a policy from a few settings; which service; where things lie |
 //! | `archive`, `picture`, `course` | a journal read; a service as people are shown it; how far a deployment is |
@@ -16,33 +18,38 @@ mod archive;
 mod cli;
 mod client;
 mod course;
+mod doctor;
 mod errand;
 mod exit;
 mod follow;
+mod github;
 mod host;
+mod looking;
 mod orders;
 mod picture;
 mod place;
 mod preflight;
+mod readings;
 mod run;
 mod script;
 mod server;
 mod settings;
+mod tables;
 mod telling;
 mod watching;
 mod which;
 mod wire;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use rollback::entry::Command;
 
 use crate::{
-    cli::{AttachArgs, Cli, ServeArgs, Verb},
+    cli::{AttachArgs, Cli, JournalVerb, PolicyVerb, ServeArgs, Switch, Verb},
     exit::{Fallible, Trouble},
     follow::Patience,
     settings::Settings,
-    wire::Order,
 };
 
 fn main() -> ExitCode {
@@ -60,7 +67,8 @@ fn main() -> ExitCode {
     let ended = match runtime {
         Ok(runtime) => {
             let ended = runtime.block_on(obey(cli.verb));
-            runtime.shutdown_background();
+            // What is open is closed in order, the journal above all.
+            runtime.shutdown_timeout(Duration::from_secs(2));
             ended
         }
         Err(error) => Err(Trouble::broke(error)),
@@ -72,6 +80,7 @@ fn main() -> ExitCode {
 }
 
 fn end(trouble: Trouble) -> ExitCode {
+    github::annotate(trouble.code, &trouble);
     let _ = writeln!(std::io::stderr(), "Error: {trouble}");
     trouble.exit_code()
 }
@@ -88,11 +97,31 @@ async fn obey(verb: Verb) -> Fallible<u8> {
         Verb::Why(args) => telling::why(&args).await,
         Verb::History(args) => telling::history(&args).await,
         Verb::Stats(args) => telling::stats(&args).await,
-        Verb::Promote(args) => orders::order(&args, Order::Promote, "promoting").await,
-        Verb::Hold(args) => orders::order(&args, Order::Hold, "held").await,
-        Verb::Resume(args) => orders::order(&args, Order::Resume, "resumed").await,
-        Verb::Abort(args) => orders::order(&args, Order::Abort, "aborted").await,
+        Verb::Promote(args) => orders::order(&args, Command::Promote, "promoting").await,
+        Verb::Hold(args) => orders::order(&args, Command::Pause, "held").await,
+        Verb::Resume(args) => orders::order(&args, Command::Resume, "resumed").await,
+        Verb::Abort(args) => orders::order(&args, Command::Abort, "aborted").await,
         Verb::Rollback(args) => orders::roll_back(&args).await,
+        Verb::Freeze(args) => {
+            let order = Command::Freeze { until: args.until };
+            orders::standing(&args.order, order, "deployments are frozen").await
+        }
+        Verb::Unfreeze(args) => {
+            orders::standing(&args, Command::Unfreeze, "deployments are allowed again").await
+        }
+        Verb::KillSwitch(args) => {
+            let on = args.switch == Switch::On;
+            let done = if on {
+                "the kill switch is on: nothing is changed any more"
+            } else {
+                "the kill switch is off"
+            };
+            orders::standing(&args.order, Command::KillSwitch { on }, done).await
+        }
+        Verb::Policy(PolicyVerb::Check(args)) => looking::check_policy(&args),
+        Verb::Journal(JournalVerb::Verify(args)) => looking::verify(&args.at),
+        Verb::Journal(JournalVerb::Export(args)) => looking::export(&args.at),
+        Verb::Doctor(args) => doctor::look(&args).await,
         Verb::Errand(args) => errand::run(&args)
             .map(|()| exit::FINE)
             .map_err(Trouble::broke),

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
+use rollback::entry::Command;
+
 use crate::{
     archive::Archive,
     cli::{At, OrderArgs, RollbackArgs},
@@ -11,11 +13,11 @@ use crate::{
     host,
     place::Place,
     run,
-    wire::{Answer, Ask, Order},
+    wire::{Answer, Ask},
 };
 
 /// Tells the controller, and says that it heard.
-pub(crate) async fn order(args: &OrderArgs, order: Order, done: &str) -> Fallible<u8> {
+pub(crate) async fn order(args: &OrderArgs, order: Command, done: &str) -> Fallible<u8> {
     let place = args.at.known()?;
     let ask = Ask::Order {
         order,
@@ -28,6 +30,12 @@ pub(crate) async fn order(args: &OrderArgs, order: Order, done: &str) -> Fallibl
         }
         other => Err(client::unexpected(&other)),
     }
+}
+
+/// A standing order for the service: a controller is started for it if none runs.
+pub(crate) async fn standing(args: &OrderArgs, order: Command, done: &str) -> Fallible<u8> {
+    host::ensure_any(&args.at.known()?).await?;
+    self::order(args, order, done).await
 }
 
 /// Ends the controller that runs.
@@ -77,7 +85,7 @@ pub(crate) async fn roll_back(args: &RollbackArgs) -> Fallible<u8> {
     host::ensure_any(&place).await?;
     let events = follow::listen(&place).await?;
     let ask = Ask::Order {
-        order: Order::RollBack { to },
+        order: Command::RollBack { to },
         reason: args.reason.clone(),
     };
     let deployment = match client::answer(&place, ask).await? {

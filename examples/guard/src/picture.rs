@@ -6,7 +6,7 @@ use rollback::{
     engine::Status,
     entry::{Standing, Step},
     ledger::Record,
-    model::{DeploymentId, Hold, Outcome, ReleaseId, ServiceId, Timestamp, duration_text},
+    model::{DeploymentId, Hold, Order, Outcome, ReleaseId, ServiceId, Timestamp, duration_text},
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,10 @@ pub(crate) struct Picture {
     pub(crate) last: Option<(DeploymentId, Outcome)>,
     /// Notices that are not delivered yet.
     pub(crate) pending_notices: usize,
+    /// Who froze deployments and why.
+    pub(crate) frozen: Option<Order>,
+    /// Who switched the kill switch on and why.
+    pub(crate) killed: Option<Order>,
 }
 
 /// A deployment that is under way.
@@ -104,6 +108,8 @@ impl Picture {
             active,
             last: status.outcomes.last().cloned(),
             pending_notices: status.pending_notices,
+            frozen: status.frozen,
+            killed: status.killed,
         }
     }
 
@@ -220,6 +226,12 @@ impl fmt::Display for Picture {
         };
         writeln!(f, "{}{controller}", self.service)?;
         writeln!(f, "  stable      {stable}")?;
+        if let Some(order) = &self.killed {
+            writeln!(f, "  KILLED      the kill switch is on ({order})")?;
+        }
+        if let Some(order) = &self.frozen {
+            writeln!(f, "  FROZEN      no deployments ({order})")?;
+        }
         let Some(active) = &self.active else {
             writeln!(f, "  under way   nothing")?;
             if let Some((deployment, outcome)) = &self.last {

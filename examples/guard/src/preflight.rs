@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What was found of one thing.
-enum Finding {
+pub(crate) enum Finding {
     Ok(String),
     Warning(String),
     Failed(String),
@@ -52,7 +52,7 @@ pub(crate) async fn say(
         ),
     });
     for metric in &policy.metrics {
-        findings.push(source(place, settings, metric).await?);
+        findings.push(source_answers(place, settings, metric).await?);
     }
     let stable = picture.as_ref().and_then(|picture| {
         let stable = picture.stable.as_ref()?;
@@ -165,7 +165,7 @@ fn executable(path: &Path) -> bool {
 }
 
 /// Whether a metric answers now.
-async fn source(
+pub(crate) async fn source_answers(
     place: &Place,
     settings: &Settings,
     metric: &rollback::policy::Metric,

@@ -13,7 +13,7 @@ use crate::{
     client,
     exit::{FINE, Fallible, Trouble},
     follow::{self, Patience, Rest},
-    host,
+    github, host,
     place::Place,
     preflight,
     script::ScriptDefinition,
@@ -51,6 +51,7 @@ pub(crate) async fn run(args: &RunArgs) -> Fallible<u8> {
     };
     let rest = follow::wait(&place, &deployment, events, patience).await?;
     say(&rest, args.waiting.json);
+    github::hand_on(args, &place, &rest).await?;
     Ok(rest.code)
 }
 
@@ -68,6 +69,7 @@ async fn deploy(place: &Place, release: Release, args: &RunArgs) -> Fallible<Dep
         release,
         reason: args.reason.clone(),
         override_rejection: args.override_rejection,
+        expedite: args.expedite,
     };
     match client::answer(place, ask).await? {
         Answer::Accepted {
@@ -84,6 +86,7 @@ pub(crate) fn say(rest: &Rest, json: bool) {
         return;
     }
     let account = &rest.account;
+    github::annotate(rest.code, &account.verdict);
     if rest.code != FINE {
         eprintln!("\n{account}");
     }

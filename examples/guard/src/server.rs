@@ -12,7 +12,8 @@ use std::{
 };
 
 use rollback::{
-    CommandError, Controller, DeployOptions,
+    Controller, DeployOptions,
+    entry::{Command, Fact},
     model::{Actor, Settled},
 };
 use tokio::{
@@ -25,7 +26,7 @@ use tokio::{
 use crate::{
     exit::{Fallible, Trouble, USAGE},
     picture::Picture,
-    wire::{self, Answer, Ask, Hello, LONGEST_QUESTION, Order, Question, VERSION},
+    wire::{self, Answer, Ask, Hello, LONGEST_QUESTION, Question, VERSION},
 };
 
 /// How many may be connected at the same time.
@@ -170,10 +171,14 @@ impl Desk {
                 release,
                 reason,
                 override_rejection,
+                expedite,
             } => {
                 let mut options = DeployOptions::by(you, reason);
                 if override_rejection {
                     options = options.override_rejection();
+                }
+                if expedite {
+                    options = options.expedite();
                 }
                 let deployment = controller.deploy_with(release, options).await?;
                 Answer::Accepted {
@@ -204,20 +209,17 @@ impl Desk {
         })
     }
 
-    async fn order(&self, order: Order, you: Actor, reason: &str) -> Result<Answer, CommandError> {
-        let controller = &self.controller;
-        let mut deployment = None;
-        match order {
-            Order::Promote => controller.promote(you, reason).await?,
-            Order::Hold => controller.pause(you, reason).await?,
-            Order::Resume => controller.resume(you, reason).await?,
-            Order::Abort => controller.abort(you, reason).await?,
-            Order::AdoptPolicy => controller.adopt_policy(you, reason).await?,
-            Order::RollBack { to } => {
-                let handle = controller.roll_back(you, reason, to).await?;
-                deployment = Some(handle.id().clone());
-            }
+    /// The answer names the deployment that the command was about or opened.
+    async fn order(&self, order: Command, you: Actor, reason: &str) -> Fallible<Answer> {
+        if matches!(order, Command::Deploy(_)) {
+            return Err(Trouble::asked("to deploy, send the release too"));
         }
+        let facts = self.controller.command(you, reason, order).await?;
+        let opened = facts
+            .iter()
+            .find(|fact| matches!(fact, Fact::DeploymentOpened { .. }));
+        let about = opened.or_else(|| facts.iter().find(|fact| fact.deployment().is_some()));
+        let deployment = about.and_then(Fact::deployment).cloned();
         Ok(Answer::Accepted { deployment })
     }
 

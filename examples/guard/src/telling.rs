@@ -7,6 +7,7 @@ use std::{
 
 use rollback::model::{Outcome, duration_text};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     archive::{Archive, Past},
@@ -15,6 +16,7 @@ use crate::{
     exit::{FINE, Fallible, INTERRUPTED, Trouble},
     follow, orders,
     picture::whole_seconds,
+    tables,
     wire::Answer,
 };
 
@@ -33,12 +35,13 @@ pub(crate) async fn status(args: &StatusArgs) -> Fallible<u8> {
 /// One screen that is kept up to date; one line a transition where there is no terminal.
 pub(crate) async fn watch(args: &StatusArgs) -> Fallible<u8> {
     let place = args.at.known()?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Trouble::broke)?;
     if args.json || !std::io::stdout().is_terminal() {
         let mut events = follow::listen(&place).await?;
         loop {
             let event = tokio::select! {
                 event = events.next() => event?,
-                _ = tokio::signal::ctrl_c() => return Ok(INTERRUPTED),
+                _ = interrupt.recv() => return Ok(INTERRUPTED),
             };
             match event {
                 Some(Answer::Event(event)) if args.json => println!("{event}"),
@@ -53,7 +56,7 @@ pub(crate) async fn watch(args: &StatusArgs) -> Fallible<u8> {
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(INTERRUPTED),
+            _ = interrupt.recv() => return Ok(INTERRUPTED),
         }
         let picture = orders::picture(&place).await?;
         let mut out = std::io::stdout().lock();
@@ -107,6 +110,9 @@ pub(crate) async fn why(args: &WhyArgs) -> Fallible<u8> {
 pub(crate) async fn history(args: &HistoryArgs) -> Fallible<u8> {
     let place = args.at.known()?;
     let archive = Archive::open(&place)?;
+    if let Some(table) = args.table {
+        return tables::print(&archive, table, args.format, &args.environment).await;
+    }
     let names = archive.picture().await?;
     let all = archive.deployments().await?;
     if !args.json {
@@ -159,12 +165,12 @@ impl Past {
     }
 
     /// From the first exposure of the candidate to the decision.
-    fn detected_in(&self) -> Option<Duration> {
+    pub(crate) fn detected_in(&self) -> Option<Duration> {
         Some(self.decided?.since(self.exposed.unwrap_or(self.opened)))
     }
 
     /// From the decision until the stable release served again.
-    fn restored_in(&self) -> Option<Duration> {
+    pub(crate) fn restored_in(&self) -> Option<Duration> {
         Some(self.restored?.since(self.decided?))
     }
 }

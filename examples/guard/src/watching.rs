@@ -23,6 +23,9 @@ pub(crate) struct Watching {
     /// So many failed checks in a row roll back
     #[arg(long, value_name = "N", env = "HEALTH_CHECK_FAILURES_THRESHOLD", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) failures: u32,
+    /// Roll back when more than this share of the checks fail: 0.10 or 10%
+    #[arg(long, value_name = "SHARE", env = "ERROR_THRESHOLD", default_value = "0.10", value_parser = share)]
+    pub(crate) error_threshold: f64,
     /// How long the service may take before its first check counts
     #[arg(long, value_name = "TIME", env = "STABILIZATION_TIME", default_value = "30", value_parser = time)]
     pub(crate) settle: Duration,
@@ -30,6 +33,9 @@ pub(crate) struct Watching {
     #[arg(long, value_name = "TIME", env = "DEPLOY_TIMEOUT", default_value = "30m", value_parser = time)]
     pub(crate) deploy_timeout: Duration,
 }
+
+/// A share of fewer checks says nothing.
+const FEWEST: u128 = 10;
 
 impl Watching {
     /// The policy that these settings mean.
@@ -40,7 +46,9 @@ impl Watching {
             ));
         };
         let text = |duration: Duration| duration_text(duration);
-        let in_a_row = self.every * (self.failures - 1);
+        // No rule looks back further than so many polls.
+        let over = self.monitor.clamp(self.every, self.every * 1_000);
+        let polls = over.as_millis() / self.every.as_millis().max(1);
         let document = json!({
             "service": service,
             "strategy": "recreate",
@@ -56,7 +64,16 @@ impl Watching {
                 },
             },
             "triggers": [
-                { "name": "consecutive_failures", "when": "health == 'down'", "for": text(in_a_row) },
+                { "name": "consecutive_failures", "when": "health == 'down'", "consecutive": self.failures },
+                {
+                    "name": "error_rate",
+                    "when": "health == 'down'",
+                    "share": format!("{:.2}%", self.error_threshold * 100.0),
+                    "over": text(over),
+                    "min_samples": polls.min(FEWEST),
+                    // It needs many checks to say that all is well; the rule above needs one.
+                    "required": false,
+                },
             ],
             "verify": { "for": text(self.every * 2), "within": text(self.every * 20 + self.settle) },
             "deadlines": { "converge": text(self.deploy_timeout) },
@@ -73,9 +90,50 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     rollback::policy::parse_duration(text)
 }
 
+/// A share between 0 and 1, also as a percentage.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, whole) = match text.trim().strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text.trim(), 1.0),
+    };
+    let share = number.parse::<f64>().map(|number| number / whole);
+    match share {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("write a share below 1 like 0.10, or 10%".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_fractions_or_percentages() {
+        assert_eq!(share("0.10"), Ok(0.1));
+        assert_eq!(share("10%"), Ok(0.1));
+        for wrong in ["10", "-0.1", "1", "some"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Document 002's defaults, literally.
+    #[test]
+    fn the_defaults_are_those_of_document_002() {
+        use clap::{Args, FromArgMatches};
+        let command = Watching::augment_args(clap::Command::new("x"));
+        let given = command.get_matches_from(["x", "--health-url", "http://localhost:3001/health"]);
+        let policy = Watching::from_arg_matches(&given)
+            .unwrap()
+            .policy("backend")
+            .unwrap();
+        assert_eq!(policy.bake, Duration::from_secs(600));
+        assert_eq!(policy.poll, Duration::from_secs(10));
+        let written = serde_json::to_value(&policy).unwrap();
+        assert_eq!(written["triggers"][0]["consecutive"], 3);
+        assert_eq!(written["triggers"][1]["share"], "10%");
+        assert_eq!(written["triggers"][1]["over"], "10m");
+        assert_eq!(written["metrics"]["health"]["warmup"], "30s");
+    }
 
     #[test]
     fn times_are_seconds_or_have_a_unit() {

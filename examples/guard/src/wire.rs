@@ -1,6 +1,9 @@
 //! What goes over the socket: one JSON object a line, bounded, with a version.
 
-use rollback::model::{Actor, DeploymentId, Hold, Outcome, Release, ReleaseId};
+use rollback::{
+    entry::Command,
+    model::{Actor, DeploymentId, Hold, Outcome, Release},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -40,9 +43,10 @@ pub(crate) enum Ask {
         release: Release,
         reason: String,
         override_rejection: bool,
+        expedite: bool,
     },
     /// Do this.
-    Order { order: Order, reason: String },
+    Order { order: Command, reason: String },
     /// Tell me when it has come to rest.
     Wait {
         deployment: DeploymentId,
@@ -51,18 +55,6 @@ pub(crate) enum Ask {
     },
     /// Hand over and end.
     Stop,
-}
-
-/// What a person can ask of the deployment that is under way, or of the service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Order {
-    Promote,
-    Hold,
-    Resume,
-    Abort,
-    RollBack { to: Option<ReleaseId> },
-    AdoptPolicy,
 }
 
 /// An answer.
@@ -150,8 +142,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_read() {
         let mut line = Vec::new();
-        let order = Order::RollBack {
-            to: ReleaseId::new("v1").ok(),
+        let order = Command::RollBack {
+            to: rollback::model::ReleaseId::new("v1").ok(),
         };
         let ask = Ask::Order {
             order: order.clone(),

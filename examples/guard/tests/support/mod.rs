@@ -1,4 +1,5 @@
 //! A service that is a file: the deploy script writes who serves, a health URL answers for it.
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use std::{
     fs,
@@ -107,6 +108,12 @@ impl Stage {
         told(&mut self.guard(args))
     }
 
+    /// As whom we are known to the kernel.
+    pub(crate) fn uid(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(self.folder.path()).unwrap().uid().to_string()
+    }
+
     /// The process of the controller that runs.
     pub(crate) fn controller(&self) -> String {
         fs::read_to_string(self.path("guard.db.guard/shop/controller.lock")).unwrap()
@@ -158,22 +165,37 @@ pub(crate) fn told(command: &mut Command) -> Told {
 /// A run that is followed line by line.
 pub(crate) struct Following {
     pub(crate) child: Child,
-    err: BufReader<std::process::ChildStderr>,
+    said: BufReader<Box<dyn Read>>,
 }
 
 impl Following {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let err = BufReader::new(child.stderr.take().unwrap());
-        Self { child, err }
+        let said: Box<dyn Read> = Box::new(child.stderr.take().unwrap());
+        let said = BufReader::new(said);
+        Self { child, said }
     }
 
-    /// Reads what it says on stderr until it says `text`.
+    /// Reads stdout instead.
+    pub(crate) fn start_reading_out(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let said: Box<dyn Read> = Box::new(child.stdout.take().unwrap());
+        let said = BufReader::new(said);
+        Self { child, said }
+    }
+
+    /// Ends it by Ctrl-C.
+    pub(crate) fn stop(mut self) {
+        signal("-INT", &self.child.id().to_string());
+        assert_eq!(self.child.wait().unwrap().code(), Some(130));
+    }
+
+    /// Reads what it says until it says `text`.
     pub(crate) fn until(&mut self, text: &str) {
         let mut all = String::new();
         loop {
             let mut line = String::new();
-            let read = self.err.read_line(&mut line).unwrap();
+            let read = self.said.read_line(&mut line).unwrap();
             assert!(read > 0, "ended without saying `{text}`:\n{all}");
             all.push_str(&line);
             if line.contains(text) {
@@ -184,7 +206,7 @@ impl Following {
 
     pub(crate) fn end(mut self) -> Told {
         let mut err = String::new();
-        self.err.read_to_string(&mut err).unwrap();
+        self.said.read_to_string(&mut err).unwrap();
         let Output { status, stdout, .. } = self.child.wait_with_output().unwrap();
         Told {
             code: status.code().unwrap_or(-1),

@@ -1,0 +1,58 @@
+//! A policy and a journal, looked at: nothing is changed, nobody is asked.
+
+use std::{fs, io::Write};
+
+use rollback::{
+    inspect::{CheckOptions, check_policy as check},
+    store,
+};
+
+use crate::{
+    archive::must_exist,
+    cli::{At, PolicyCheckArgs},
+    exit::{BROKE, FINE, Fallible, Trouble, USAGE},
+};
+
+/// What a policy promises and leaves open.
+pub(crate) fn check_policy(args: &PolicyCheckArgs) -> Fallible<u8> {
+    let name = args.file.display().to_string();
+    let text = fs::read_to_string(&args.file)
+        .map_err(|why| Trouble::asked(format!("{name}: {why}; check the path")))?;
+    let report = check(&text, &CheckOptions::default().file(&name));
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    if std::env::var("GITHUB_ACTIONS").as_deref() == Ok("true") {
+        eprint!("{}", report.annotations());
+    }
+    Ok(if report.is_valid() { FINE } else { USAGE })
+}
+
+/// Whether every entry is there and intact.
+pub(crate) fn verify(at: &At) -> Fallible<u8> {
+    must_exist(&at.journal)?;
+    let audit = store::verify(&at.journal).map_err(Trouble::broke)?;
+    print!("{audit}");
+    if audit.is_intact() {
+        println!("intact");
+        return Ok(FINE);
+    }
+    println!("DAMAGED: keep the file; what is intact can be exported with `guard journal export`");
+    Ok(BROKE)
+}
+
+/// Every intact entry as a line of JSON.
+pub(crate) fn export(at: &At) -> Fallible<u8> {
+    must_exist(&at.journal)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let audit =
+        store::export(&at.journal, at.service.as_ref(), &mut out).map_err(Trouble::broke)?;
+    out.flush().map_err(Trouble::broke)?;
+    if audit.is_intact() {
+        return Ok(FINE);
+    }
+    eprint!("{audit}");
+    Ok(BROKE)
+}
