@@ -138,6 +138,11 @@ impl Fetcher {
         Ok(Self { client, limits })
     }
 
+    /// Whether a request that took so long without an answer was given up for its time.
+    pub(crate) fn is_late(&self, took: Duration) -> bool {
+        took >= self.limits.connect.min(self.limits.total)
+    }
+
     /// Gets a page; `accept` says what is understood.
     pub(crate) async fn get(
         &self,

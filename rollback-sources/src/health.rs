@@ -1,17 +1,23 @@
 //! HTTP health checks as a [`MetricSource`].
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use rollback_core::{
-    model::{Query, ReadError, ReadRequest, Reading, Sample, Scope, Secret},
+    model::{Query, ReadError, ReadRequest, Reading, Sample, Secret},
     ports::{MetricSource, SourceCapabilities},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
+    aspect::Aspect,
     fetch::{FetchError, Fetcher, Limits, SourceError},
-    subject::{Names, tells_apart},
+    places::{addresses, bad_query},
     text::now,
 };
 
@@ -27,6 +33,11 @@ const AT_ONCE: usize = 32;
 /// |---|---|
 /// | `query: /health` | [`Sample::State`]: `up` if every instance in scope is well, else `down` |
 /// | `bad: /health`, `total: /health` | [`Sample::Counts`]: checks that failed, of the checks made now, one per instance |
+/// | `answers /` | `up` if there is any answer in HTTP |
+/// | `says healthy\|ok /health` | `up` if it is well and one of the words is in the body, upper or lower case |
+/// | `status /` | the status code, of several instances the highest |
+/// | `response_time /` | milliseconds until all of it was there, of several the longest; a time-out took that long |
+/// | `content /` | bytes of the body, of several the fewest |
 ///
 /// *Down* is an instance that refuses the connection, does not answer in time, or answers with
 /// another status or body than expected. An answer that is too large, redirects in circles or away,
@@ -86,25 +97,69 @@ impl HttpHealth {
         self
     }
 
-    /// Whether what answers at `url` is well.
-    async fn check(self, url: String) -> Result<bool, ReadError> {
-        let page = match self.fetcher.get(&url, "*/*", self.bearer.as_ref()).await {
-            Ok(page) => page,
+    /// What is there at `url`.
+    async fn look(self, url: String) -> Result<Seen, ReadError> {
+        let began = Instant::now();
+        match self.fetcher.get(&url, "*/*", self.bearer.as_ref()).await {
+            Ok(page) => Ok(Seen::Answer(Answer {
+                status: page.status.as_u16(),
+                body: page.body,
+                took: began.elapsed(),
+            })),
             Err(FetchError::Silent(why)) => {
                 tracing::debug!(%why, "down");
-                return Ok(false);
+                let took = began.elapsed();
+                Ok(Seen::Silent { why, took })
             }
-            Err(error) => return Err(error.into()),
-        };
-        let status = page.status.as_u16();
-        let contains = self.contains.as_deref().unwrap_or_default();
-        let body = String::from_utf8_lossy(&page.body);
-        let well = self.status.contains(&status) && body.contains(contains);
-        if !well {
-            tracing::debug!(%url, status, "down");
+            Err(error) => Err(error.into()),
         }
-        Ok(well)
     }
+
+    /// Whether an answer is good in one respect.
+    fn is_well(&self, aspect: Aspect<'_>, seen: &Seen) -> bool {
+        let Seen::Answer(answer) = seen else {
+            return false;
+        };
+        if aspect == Aspect::Answers {
+            return true;
+        }
+        let body = String::from_utf8_lossy(&answer.body);
+        let says = match aspect {
+            Aspect::Says(words) => {
+                let body = body.to_ascii_lowercase();
+                words
+                    .split('|')
+                    .any(|word| body.contains(&word.to_ascii_lowercase()))
+            }
+            _ => true,
+        };
+        let contains = self.contains.as_deref().unwrap_or_default();
+        self.status.contains(&answer.status) && body.contains(contains) && says
+    }
+}
+
+/// What was seen at an address.
+#[derive(Debug)]
+enum Seen {
+    Answer(Answer),
+    /// Nobody answered, or not in time.
+    Silent {
+        why: String,
+        took: Duration,
+    },
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+    took: Duration,
+}
+
+/// What a request looks at, and where.
+struct Asked<'a> {
+    aspect: Aspect<'a>,
+    urls: Vec<String>,
 }
 
 #[async_trait]
@@ -115,119 +170,114 @@ impl MetricSource for HttpHealth {
 
     /// One check per address, however many questions.
     async fn read(&self, requests: &[ReadRequest]) -> Vec<Result<Reading, ReadError>> {
-        let asked: Vec<_> = requests.iter().map(addresses).collect();
-        let urls = asked.iter().flatten().flatten();
-        let mut checks: BTreeMap<String, Result<bool, ReadError>> = urls
+        let asked: Vec<_> = requests.iter().map(asked).collect();
+        let urls = asked.iter().flatten().flat_map(|asked| &asked.urls);
+        let mut seen: BTreeMap<String, Result<Seen, ReadError>> = urls
             .map(|url| (url.clone(), Err(ReadError::NoData)))
             .collect();
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut tasks = JoinSet::new();
-        for url in checks.keys().cloned() {
+        for url in seen.keys().cloned() {
             let (source, slots) = (self.clone(), Arc::clone(&slots));
             tasks.spawn(async move {
                 let _slot = slots.acquire().await;
-                let check = source.check(url.clone()).await;
-                (url, check)
+                let look = source.look(url.clone()).await;
+                (url, look)
             });
         }
         while let Some(done) = tasks.join_next().await {
-            if let Ok((url, check)) = done {
-                checks.insert(url, check);
+            if let Ok((url, look)) = done {
+                seen.insert(url, look);
             }
         }
         let at = now();
         let mut readings = Vec::with_capacity(requests.len());
-        for (request, urls) in requests.iter().zip(asked) {
-            let sample = urls.and_then(|urls| sample(&request.query, &urls, &checks));
+        for (request, asked) in requests.iter().zip(asked) {
+            let sample = asked.and_then(|asked| sample(self, &request.query, &asked, &seen));
             readings.push(sample.map(|sample| Reading::new(request.window, sample).seen_at(at)));
         }
         readings
     }
 }
 
-/// The URLs that a request asks, one per instance in scope.
-fn addresses(request: &ReadRequest) -> Result<Vec<String>, ReadError> {
-    let bad_query = |why: String| ReadError::BadQuery { why };
-    let path = match &request.query {
-        Query::Value(path) => path,
+/// What a request looks at, and the URLs that it asks.
+fn asked(request: &ReadRequest) -> Result<Asked<'_>, ReadError> {
+    let query = match &request.query {
+        Query::Value(query) => query,
         Query::Counts { bad, total } if bad == total => total,
         Query::Counts { bad, total } => {
             return Err(bad_query(format!(
-                "`bad: {bad}` and `total: {total}` must be the same path: of its checks, those that failed are counted"
+                "`{bad}` and `{total}` must be the same path: of its checks, those that failed are counted"
             )));
         }
     };
-    let fill_in = |names: Names<'_>| {
-        let filled = names.fill_in(path, str::to_owned);
-        filled.map_err(|why| bad_query(format!("`{path}`: {why}")))
-    };
-    let instances = &request.subject.instances;
-    if path.starts_with('/') {
-        if request.scope == Scope::Service && instances.is_empty() {
-            return Err(bad_query(format!(
-                "`{path}` is asked of instances, and this metric is of the service as a whole; write a whole URL, or `per: instance`"
-            )));
-        }
-        if instances.is_empty() {
-            return Err(ReadError::NoData);
-        }
-        let url = |instance| {
-            let names = Names::of(request, Some(instance));
-            let Some(address) = names.address else {
-                return Err(ReadError::Unreachable {
-                    why: format!(
-                        "the platform tells no address of the instance {}",
-                        instance.id
-                    ),
-                    retry_after_ms: None,
-                });
-            };
-            Ok(format!("http://{address}{}", fill_in(names)?))
-        };
-        return instances.iter().map(url).collect();
-    }
-    if !path.starts_with("http://") && !path.starts_with("https://") {
-        return Err(bad_query(format!(
-            "`{path}` is neither a path (/health) nor a URL"
-        )));
-    }
-    let of_each = ["instance", "address"]
-        .iter()
-        .any(|name| path.contains(name) && path.contains("{{"));
-    if of_each && !instances.is_empty() {
-        return instances
-            .iter()
-            .map(|one| fill_in(Names::of(request, Some(one))))
-            .collect();
-    }
-    if !tells_apart(path, &request.scope) {
-        return Err(bad_query(format!(
-            "`{path}` is the same for all; use {{{{address}}}} or {{{{release}}}} in it, or write `per: service`"
-        )));
-    }
-    Ok(vec![fill_in(Names::of(request, None))?])
+    let (aspect, place) = Aspect::of(query).map_err(bad_query)?;
+    let urls = addresses(place, request)?;
+    Ok(Asked { aspect, urls })
 }
 
-/// What the checks of the URLs say together. One that could not be made spoils the answer.
+/// What the answers of the URLs say together: the worst of them. One that could not be seen spoils it.
 fn sample(
+    source: &HttpHealth,
     query: &Query,
-    urls: &[String],
-    checks: &BTreeMap<String, Result<bool, ReadError>>,
+    asked: &Asked<'_>,
+    seen: &BTreeMap<String, Result<Seen, ReadError>>,
 ) -> Result<Sample, ReadError> {
-    let mut failed = 0;
-    for url in urls {
-        match checks.get(url) {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) => failed += 1,
+    let mut all = Vec::with_capacity(asked.urls.len());
+    for url in &asked.urls {
+        match seen.get(url) {
+            Some(Ok(one)) => all.push(one),
             Some(Err(error)) => return Err(error.clone()),
             None => return Err(ReadError::NoData),
         }
     }
-    Ok(match query {
-        Query::Value(_) => Sample::State(Arc::from(if failed == 0 { "up" } else { "down" })),
-        Query::Counts { .. } => Sample::Counts {
-            bad: failed,
-            total: urls.len() as u64,
-        },
-    })
+    let number = |of: fn(&Answer) -> f64, worse: fn(f64, f64) -> f64| {
+        let mut numbers = Vec::with_capacity(all.len());
+        for one in &all {
+            match one {
+                Seen::Answer(answer) => numbers.push(of(answer)),
+                // It took at least that long.
+                Seen::Silent { took, .. }
+                    if asked.aspect == Aspect::ResponseTime && source.fetcher.is_late(*took) =>
+                {
+                    numbers.push(millis(*took));
+                }
+                Seen::Silent { why, .. } => {
+                    return Err(ReadError::Unreachable {
+                        why: why.clone(),
+                        retry_after_ms: None,
+                    });
+                }
+            }
+        }
+        let worst = numbers.into_iter().reduce(worse);
+        worst.map(Sample::Gauge).ok_or(ReadError::NoData)
+    };
+    match (asked.aspect, query) {
+        (Aspect::Status | Aspect::ResponseTime | Aspect::Content, Query::Counts { .. }) => Err(
+            bad_query("a number cannot be counted; write it as `query:`".to_owned()),
+        ),
+        (Aspect::Status, _) => number(|answer| f64::from(answer.status), f64::max),
+        (Aspect::ResponseTime, _) => number(|answer| millis(answer.took), f64::max),
+        (Aspect::Content, _) => number(|answer| answer.body.len() as f64, f64::min),
+        (aspect, query) => {
+            let failed = all
+                .iter()
+                .filter(|one| !source.is_well(aspect, one))
+                .count() as u64;
+            Ok(match query {
+                Query::Value(_) => {
+                    Sample::State(Arc::from(if failed == 0 { "up" } else { "down" }))
+                }
+                Query::Counts { .. } => Sample::Counts {
+                    bad: failed,
+                    total: all.len() as u64,
+                },
+            })
+        }
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
