@@ -178,6 +178,11 @@ mock! {
     #[async_trait]
     impl Task for Task {
         async fn start(&self, service: &ServiceId, id: &ChangeId) -> Result<TaskHandle, TaskError>;
+        async fn find(
+            &self,
+            service: &ServiceId,
+            id: &ChangeId,
+        ) -> Result<Option<TaskHandle>, TaskError>;
         async fn status(&self, handle: &TaskHandle) -> Result<TaskStatus, TaskError>;
         async fn cancel(&self, handle: &TaskHandle) -> Result<(), TaskError>;
     }

@@ -6,7 +6,7 @@ use rollback_core::{
     memory::MemoryReleaseStore,
     model::{ChannelId, ServiceId},
     policy::{Policy, Rule},
-    ports::{Deployer, Journal, MetricSource, Notifier, ReleaseStore, Trigger},
+    ports::{Deployer, Journal, MetricSource, Notifier, ReleaseStore, Task, Trigger},
 };
 use tokio::sync::mpsc;
 
@@ -38,6 +38,7 @@ pub struct ControllerBuilder {
     journal: Option<Arc<dyn Journal>>,
     releases: Option<Arc<dyn ReleaseStore>>,
     triggers: Vec<Arc<dyn Trigger>>,
+    tasks: BTreeMap<Arc<str>, Arc<dyn Task>>,
     owner: Option<String>,
     fleet: Option<Fleet>,
     metrics: OwnMetrics,
@@ -56,6 +57,7 @@ impl ControllerBuilder {
             journal: None,
             releases: None,
             triggers: Vec::new(),
+            tasks: BTreeMap::new(),
             owner: None,
             fleet: None,
             metrics: OwnMetrics::default(),
@@ -127,6 +129,12 @@ impl ControllerBuilder {
     /// A rule of the host's own, for the trigger of the policy with its name and `host: true`.
     pub fn trigger<K>(mut self, trigger: impl Given<dyn Trigger, K>) -> Self {
         self.triggers.push(trigger.shared());
+        self
+    }
+
+    /// What runs as the task of this name in the policy.
+    pub fn task<K>(mut self, name: impl AsRef<str>, task: impl Given<dyn Task, K>) -> Self {
+        self.tasks.insert(Arc::from(name.as_ref()), task.shared());
         self
     }
 
@@ -208,6 +216,12 @@ impl ControllerBuilder {
         let journal = self.journal.ok_or_else(|| missing("journal", "journal"))?;
         check_sources(&policy, &self.sources)?;
         check_triggers(&policy, &self.triggers)?;
+        let mut tasks = policy.tasks.iter().map(|task| &task.name);
+        if let Some(name) = tasks.find(|name| !self.tasks.contains_key(*name)) {
+            return Err(StartError::NoTask {
+                name: name.to_string(),
+            });
+        }
         let mut notifiers: BTreeMap<ChannelId, Arc<dyn Notifier>> = BTreeMap::new();
         for notifier in self.notifiers {
             let channel = notifier.channel();
@@ -250,6 +264,7 @@ impl ControllerBuilder {
                 .unwrap_or_else(|| Arc::new(MemoryReleaseStore::new())),
             journal,
             triggers: self.triggers,
+            tasks: self.tasks,
             metrics: self.metrics,
             clock: self
                 .clock

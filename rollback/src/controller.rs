@@ -181,6 +181,22 @@ impl Controller {
         self.command(actor, reason, Command::Resume).await.map(drop)
     }
 
+    /// Opens the gate that the rollout waits at.
+    ///
+    /// # Errors
+    /// [`CommandError`]: among others, it waits at no gate of this name.
+    pub async fn approve(
+        &self,
+        actor: Actor,
+        reason: &str,
+        gate: &str,
+    ) -> Result<(), CommandError> {
+        let gate = Arc::from(gate);
+        self.command(actor, reason, Command::Approve { gate })
+            .await
+            .map(drop)
+    }
+
     /// Takes the candidate without further evidence.
     ///
     /// # Errors

@@ -52,6 +52,14 @@ pub enum StartError {
         /// The rule's name.
         name: String,
     },
+    /// A task of the policy was not given.
+    #[error(
+        "the policy runs a task `{name}`, and none of that name was given: call `.task(\"{name}\", ..)`"
+    )]
+    NoTask {
+        /// The task's name.
+        name: String,
+    },
     /// Two notifiers have the same channel.
     #[error("two notifiers are named `{channel}`; give each channel a name of its own")]
     TwoChannels {

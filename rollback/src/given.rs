@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rollback_core::ports::{Deployer, Journal, MetricSource, Notifier, ReleaseStore, Trigger};
+use rollback_core::ports::{
+    Deployer, Journal, MetricSource, Notifier, ReleaseStore, Task, Trigger,
+};
 
 /// A value of a trait, by itself or shared: `T`, `Arc<T>` or `Arc<dyn Trait>`. The second
 /// parameter only keeps the three apart; it is always inferred.
@@ -53,5 +55,6 @@ given!(
     MetricSource,
     Notifier,
     ReleaseStore,
+    Task,
     Trigger
 );

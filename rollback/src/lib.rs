@@ -91,6 +91,7 @@ mod recover;
 mod release;
 mod setup;
 mod shared;
+mod tasks;
 mod waiters;
 mod with_traffic;
 mod wording;

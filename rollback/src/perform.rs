@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use rollback_core::{
-    entry::{ChangeReport, Effect, Input},
+    entry::{ChangeReport, Effect, Input, TaskAnswer, TaskReport},
     model::{
         Accepted, Answer, Change, ChangeError, ChangeRequest, Definition, Notice, NoticeKey,
         ReadError, ReadRequest, Reading, Release, ReleaseId, duration_text,
     },
-    ports::{NotifyError, PermitDecision, PermitRequest},
+    ports::{NotifyError, PermitDecision, PermitRequest, TaskError},
 };
 use tokio::time::{Instant, timeout};
 
@@ -16,6 +16,7 @@ use crate::{
     caught::caught,
     coalesce::unreachable,
     setup::{Setup, notice_result, send_notice},
+    tasks,
 };
 
 /// Does one effect and returns the input that answers it, if one does.
@@ -45,6 +46,17 @@ pub(crate) async fn perform(setup: Arc<Setup>, effect: Effect) -> Option<Input> 
             let label = result.as_ref().map_or_else(label, |()| "ok");
             (Some(Input::Checked { release, result }), label)
         }
+        Effect::StartTask {
+            id,
+            task,
+            not_after,
+        } => answered(tasks::start(&setup, id, task, not_after).await),
+        Effect::AskTask { id, task, handle } => {
+            answered(tasks::ask(&setup, id, task, handle).await)
+        }
+        Effect::CancelTask { id, task, handle } => {
+            answered(tasks::cancel(&setup, id, task, handle).await)
+        }
         Effect::RequestPermit(request) => permit(&setup, &request),
         Effect::CollectLastWords { release, lines } => {
             let asked = setup.deployer.last_words(&setup.service, &release, lines);
@@ -69,12 +81,30 @@ fn word(effect: &Effect) -> &'static str {
         Effect::Observe { .. } => "observe",
         Effect::Read(_) => "read",
         Effect::Check { .. } => "check",
+        Effect::StartTask { .. } => "start_task",
+        Effect::AskTask { .. } => "ask_task",
+        Effect::CancelTask { .. } => "cancel_task",
         Effect::RequestPermit(_) => "request_permit",
         Effect::CollectLastWords { .. } => "collect_last_words",
         Effect::Notify { .. } => "notify",
         Effect::Settled { .. } => "settled",
         _ => "other",
     }
+}
+
+fn answered(report: TaskReport) -> (Option<Input>, &'static str) {
+    let error = match &report.answer {
+        TaskAnswer::Started(Err(error))
+        | TaskAnswer::Asked(Err(error))
+        | TaskAnswer::Cancelled(Err(error)) => Some(error),
+        _ => None,
+    };
+    let label = match error {
+        None => "ok",
+        Some(TaskError::NotStarted { .. }) => "not_sent",
+        Some(_) => "maybe_sent",
+    };
+    (Some(Input::TaskReported(report)), label)
 }
 
 fn label(error: &ChangeError) -> &'static str {

@@ -18,7 +18,7 @@ use rollback_core::{
     policy::Policy,
     ports::{
         Delivered, Deployer, Journal, MetricSource, Notifier, NotifyError, ReleaseStore,
-        SourceCapabilities, Trigger,
+        SourceCapabilities, Task, Trigger,
     },
 };
 
@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) appends: Appends,
     pub(crate) releases: Arc<dyn ReleaseStore>,
     pub(crate) triggers: Vec<Arc<dyn Trigger>>,
+    pub(crate) tasks: BTreeMap<Arc<str>, Arc<dyn Task>>,
     pub(crate) fleet: Option<Fleet>,
     pub(crate) metrics: OwnMetrics,
     pub(crate) clock: Arc<dyn Clock>,

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use rollback_core::{
-    entry::{Command, Fact, LedgerReason, PlanKind, SentState, Step},
-    model::{Change, ReleaseId, duration_text},
+    entry::{Command, Fact, LedgerReason, PlanKind, SentState, Step, TaskState},
+    model::{Change, Placement, ReleaseId, duration_text},
     ports::PermitDecision,
 };
 
@@ -46,6 +46,10 @@ impl Names {
 
     fn change(&self, change: &Change) -> String {
         match change {
+            Change::Converge {
+                release,
+                placement: Placement::InPlace(pace),
+            } => format!("replace what runs by {}, {pace}", self.of(release)),
             Change::Converge { release, .. } => format!("start {}", self.of(release)),
             Change::Weights { shares } => {
                 let shares: Vec<String> = shares
@@ -62,6 +66,10 @@ impl Names {
     fn step(&self, step: &Step) -> String {
         match step {
             Step::Check { hold_for } => format!("check for {}", duration_text(*hold_for)),
+            Step::Gate { name, within, .. } => {
+                format!("gate {name} for {}", duration_text(*within))
+            }
+            Step::Task { name, .. } => format!("task {name}"),
             Step::Wait { length } => format!("wait {}", duration_text(*length)),
             Step::Bake { length } => format!("bake for {}", duration_text(*length)),
             Step::Verify { hold_for } => format!("verify for {}", duration_text(*hold_for)),
@@ -88,6 +96,7 @@ impl Names {
                     LedgerReason::Baked => "it went through its bake".to_owned(),
                     LedgerReason::PromotedBy(who) => format!("{who} promoted it"),
                     LedgerReason::Failed(trigger) => format!("{} failed on it", trigger.name),
+                    LedgerReason::TaskFailed(task) => format!("task {task} failed on it"),
                     LedgerReason::RolledBack => "it was rolled back".to_owned(),
                     LedgerReason::OverriddenBy(who) => format!("{who} overrode its rejection"),
                     other => format!("{other:?}"),
@@ -147,6 +156,25 @@ impl Names {
                 }
                 SentState::Refused { why } => format!("change {id} was refused: {why}"),
                 other => format!("change {id}: {other:?}"),
+            },
+            Fact::GatePassed { gate, by, .. } => match by {
+                Some(by) => format!("gate {gate} was opened by {by}"),
+                None => format!("gate {gate} opened: nobody came in time, and the policy says so"),
+            },
+            Fact::TaskIntended { task, id, .. } => format!("will start task {task} as {id}"),
+            Fact::TaskMoved { task, to, .. } => match to {
+                TaskState::Running { .. } => format!("task {task} runs"),
+                TaskState::InDoubt { why, .. } => format!("task {task} is in doubt ({why})"),
+                TaskState::NotStarted { why, retry_at } => {
+                    format!("task {task} was not started ({why}); again at {retry_at}")
+                }
+                TaskState::Succeeded => format!("task {task} succeeded"),
+                TaskState::Failed { why } => format!("task {task} failed: {why}"),
+                TaskState::TimedOut { why } => format!("task {task} took too long: {why}"),
+                TaskState::LeftRunning { why } => {
+                    format!("task {task} could not be asked to stop, and may still run: {why}")
+                }
+                other => format!("task {task}: {other:?}"),
             },
             Fact::VerdictChanged {
                 trigger,

@@ -7,21 +7,23 @@ use super::recording::{Recording, Row, Series, Value};
 use crate::{
     condition::Unit,
     engine::{Engine, EngineConfig},
-    entry::{ChangeReport, Effect, Entry, Input, Reads},
+    entry::{ChangeReport, Effect, Entry, Input, Reads, TaskAnswer, TaskReport},
     model::{
         Accepted, Answer, Arm, ArmObservation, ArmState, Instance, InstanceId, InstanceState,
         Observation, Query, ReadError, ReadRequest, Reading, ReleaseId, Sample, Scope, Timestamp,
         Wanted, Window,
     },
     policy::Policy,
-    ports::{Capabilities, Delivered, PermitDecision},
+    ports::{Capabilities, Delivered, PermitDecision, TaskHandle, TaskStatus},
 };
 
 /// What such a platform can do.
 pub(super) const CAPABILITIES: Capabilities = Capabilities::least(Duration::ZERO)
     .with_compare_and_set()
     .with_two_arms()
-    .with_weights();
+    .with_weights()
+    .with_rolling()
+    .with_stop_first();
 
 /// An engine between a platform that obeys and a recording.
 #[derive(Debug)]
@@ -114,6 +116,22 @@ impl<'a> World<'a> {
                 release,
                 result: Ok(()),
             },
+            // Tasks leave no readings: they are taken to have gone well.
+            Effect::StartTask { id, task, .. } => Input::TaskReported(TaskReport {
+                answer: TaskAnswer::Started(Ok(TaskHandle(id.to_string()))),
+                id,
+                task,
+            }),
+            Effect::AskTask { id, task, handle } => Input::TaskReported(TaskReport {
+                answer: TaskAnswer::Asked(Ok(handle.map(|handle| (handle, TaskStatus::Succeeded)))),
+                id,
+                task,
+            }),
+            Effect::CancelTask { id, task, .. } => Input::TaskReported(TaskReport {
+                answer: TaskAnswer::Cancelled(Ok(())),
+                id,
+                task,
+            }),
             Effect::RequestPermit(request) => Input::Permit {
                 deployment: request.deployment,
                 attempt: request.attempt,

@@ -1,13 +1,17 @@
 //! Facts into the state. Everything that was decided is in the facts, so that a restored engine
 //! knows it without deciding again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Engine,
     mutant::Mutant,
     notices,
     state::{Active, Carried, Crashes, PendingChange, PendingNotice, Permit, Rollback, Stage},
+    tasks::{RunningTask, TaskPhase},
 };
 use crate::{
     entry::{Fact, PlanKind, Step},
@@ -37,6 +41,7 @@ impl Engine {
                 deployment,
                 outcome,
             } => {
+                self.state.leave_task(at);
                 let ended = self.state.active.take();
                 if let (Outcome::Superseded { by: Some(_), .. }, Some(ended)) = (outcome, ended) {
                     self.state.carried = ended.change.map(|change| Carried {
@@ -53,12 +58,18 @@ impl Engine {
                 if self.state.rollbacks.len() > 100 {
                     self.state.rollbacks.pop_front();
                 }
+                self.state.leave_task(at);
                 self.apply_to_active(at, fact);
             }
             Fact::Frozen { order } => self.state.frozen = Some(order.clone()),
             Fact::Unfrozen { .. } => self.state.frozen = None,
             Fact::Killed { order } => self.state.killed = Some(order.clone()),
             Fact::Revived { .. } => self.state.killed = None,
+            Fact::Promoted { .. } | Fact::RollbackAttemptFailed { .. } => {
+                self.state.leave_task(at);
+                self.apply_to_active(at, fact);
+            }
+            Fact::TaskMoved { id, to, .. } => self.move_task(at, id, to),
             Fact::Refused { .. } | Fact::Ignored { .. } => {}
             Fact::NoticeGivenUp { key, .. } => {
                 self.state
@@ -130,6 +141,9 @@ impl Engine {
             baked: false,
             last_words: None,
             would: Vec::new(),
+            task: None,
+            ended_tasks: BTreeMap::new(),
+            passed: BTreeSet::new(),
         });
     }
 
@@ -179,6 +193,25 @@ impl Engine {
                 }
                 active.index += 1;
                 active.step = None;
+                active.task = None;
+            }
+            Fact::GatePassed { gate, .. } => {
+                active.passed.insert(Arc::clone(gate));
+            }
+            Fact::TaskIntended {
+                id,
+                task,
+                not_after,
+            } => {
+                if let Some(step) = &mut active.step {
+                    step.attempts = step.attempts.max(id.attempt);
+                }
+                active.task = Some(RunningTask {
+                    id: id.clone(),
+                    name: Arc::clone(task),
+                    not_after: *not_after,
+                    phase: TaskPhase::Starting,
+                });
             }
             Fact::ChangeIntended {
                 id,

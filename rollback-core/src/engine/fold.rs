@@ -71,6 +71,7 @@ impl Engine {
                     self.in_flight.apply = None;
                 }
             }
+            Input::TaskReported(report) => self.fold_task(at, report),
             Input::Permit { .. } => self.in_flight.permit = None,
             Input::LastWords { release, lines } => {
                 if let Some(active) = &mut self.state.active
@@ -198,7 +199,9 @@ impl Active {
     /// Since when the platform shows what the running step waits for.
     pub(super) fn see(&mut self, at: Timestamp, observation: &Observation) {
         let Some(release) = self.steps.get(self.index).and_then(|step| match step {
-            Step::Check { .. } | Step::Wait { .. } | Step::Bake { .. } => Some(&self.candidate),
+            Step::Check { .. } | Step::Gate { .. } | Step::Wait { .. } | Step::Bake { .. } => {
+                Some(&self.candidate)
+            }
             Step::Verify { .. } => self.stable.as_ref(),
             _ => None,
         }) else {

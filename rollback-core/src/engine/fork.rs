@@ -24,6 +24,7 @@ impl Engine {
             seen: self.state.seen.clone(),
             notices: BTreeMap::new(),
             carried: self.state.carried.clone(),
+            left_tasks: BTreeMap::new(),
             // A recording is played to see what would be decided: no order of a person stops it.
             frozen: None,
             killed: None,

@@ -30,6 +30,7 @@ mod replay;
 mod schedule;
 mod state;
 mod status;
+mod tasks;
 mod watch;
 
 pub use config::EngineConfig;

@@ -63,7 +63,11 @@ impl Active {
         )
         .with_baseline(self.baseline.clone().unwrap_or_default());
         let start = if verifies { start.verifying() } else { start };
-        self.watch = Some(Watch::begin(&self.rules, &start, verifies));
+        let mut watch = Watch::begin(&self.rules, &start, verifies);
+        for (task, result) in &self.ended_tasks {
+            watch.task_ended(at, task, result);
+        }
+        self.watch = Some(watch);
     }
 
     /// How long the candidate will be watched from here to the end of its bake, if nothing comes
@@ -76,6 +80,7 @@ impl Active {
                 Step::Converge { .. } => deadlines.converge.min(Duration::from_secs(60)),
                 Step::Weights { .. } => deadlines.shift.min(Duration::from_secs(60)),
                 Step::Wait { length } => *length,
+                Step::Gate { within, .. } | Step::Task { within, .. } => *within,
                 Step::Bake { length } => return sum + *length,
                 _ => Duration::ZERO,
             };
@@ -140,10 +145,11 @@ impl Active {
                 hold.reason,
                 HoldReason::Contested { .. } | HoldReason::InDoubt { .. }
             ) {
-                self.step = None;
+                self.begin_step_anew_after(at, hold.since);
             }
             return;
         }
+        self.begin_step_anew_after(at, hold.since);
         if let HoldReason::TriggerFailed { trigger, .. }
         | HoldReason::ExternalCause { trigger, .. } = &hold.reason
         {
@@ -151,12 +157,26 @@ impl Active {
         }
         self.look_after = at;
         self.resumed_at = at;
-        // The step begins anew, with its whole time.
-        self.step = None;
         self.permit = None;
         if let Some(rollback) = &mut self.rollback {
             rollback.tried.clear();
             rollback.failed = None;
+        }
+    }
+}
+
+impl Active {
+    /// After a hold the step begins anew, with its whole time; but a task that still runs is not
+    /// started again.
+    fn begin_step_anew_after(&mut self, at: Timestamp, held_since: Timestamp) {
+        match (&mut self.step, &self.task) {
+            (Some(step), Some(task)) if !task.has_ended() => {
+                step.deadline = step.deadline.after(at.since(held_since));
+            }
+            _ => {
+                self.step = None;
+                self.task = None;
+            }
         }
     }
 }

@@ -70,12 +70,18 @@ pub enum Mutant {
     NeverPromotes,
     /// Retires the release that has to serve.
     RetiresTheWrongOne,
+    /// A task is started again under an id that was used.
+    StartsTaskAgain,
+    /// Rules are not judged while the rollout waits at a gate.
+    SleepsInGates,
+    /// A gate waits for ever.
+    GateWithoutEnd,
 }
 
 #[cfg(feature = "__mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::SendsForEver,
         Self::IgnoresTheFence,
         Self::TakesAnyTarget,
@@ -107,6 +113,9 @@ impl Mutant {
         Self::NeverRollsBack,
         Self::NeverPromotes,
         Self::RetiresTheWrongOne,
+        Self::StartsTaskAgain,
+        Self::SleepsInGates,
+        Self::GateWithoutEnd,
     ];
 }
 

@@ -1,9 +1,11 @@
 //! Plans: from what the platform wants now to the candidate, or back to a proven release.
 
+use std::sync::Arc;
+
 use crate::{
     entry::Step,
     model::{Observation, Pace, Placement, ReleaseId, Share, Wanted, Weight},
-    policy::{PlannedStep, Policy},
+    policy::{PlannedStep, Policy, TaskRule, TaskWhen},
     ports::Capabilities,
 };
 
@@ -66,15 +68,37 @@ pub(super) fn rollout(
             }
         }
     }
+    steps.extend(tasks(policy, TaskWhen::Before));
     let mut serves_all = false;
-    for planned in policy.strategy.steps() {
-        match planned {
-            PlannedStep::Converge(placement) => steps.push(Step::Converge {
-                release: candidate.clone(),
-                placement: *placement,
-            }),
-            PlannedStep::Check(hold_for) => steps.push(Step::Check {
-                hold_for: *hold_for,
+    let planned = policy.strategy.steps();
+    for (index, step) in planned.iter().enumerate() {
+        match step {
+            PlannedStep::Converge(placement) => {
+                steps.push(Step::Converge {
+                    release: candidate.clone(),
+                    placement: *placement,
+                });
+                if !matches!(planned.get(index + 1), Some(PlannedStep::Check(_))) {
+                    steps.extend(tasks(policy, TaskWhen::Ready));
+                }
+            }
+            PlannedStep::Check(hold_for) => {
+                steps.push(Step::Check {
+                    hold_for: *hold_for,
+                });
+                let first = index.checked_sub(1).and_then(|before| planned.get(before));
+                if matches!(first, Some(PlannedStep::Converge(_))) {
+                    steps.extend(tasks(policy, TaskWhen::Ready));
+                }
+            }
+            PlannedStep::Task(name) => {
+                let named = policy.tasks.iter().filter(|task| task.name == *name);
+                steps.extend(named.map(task));
+            }
+            PlannedStep::Gate { name, within, then } => steps.push(Step::Gate {
+                name: Arc::clone(name),
+                within: *within,
+                then: *then,
             }),
             PlannedStep::Weight(weight) => match stable_runs {
                 Some(stable) if *weight < Weight::ALL => {
@@ -99,6 +123,7 @@ pub(super) fn rollout(
             },
         }
     }
+    steps.extend(tasks(policy, TaskWhen::After));
     steps
 }
 
@@ -113,6 +138,7 @@ pub(super) fn promotion(policy: &Policy, wanted: &Wanted, candidate: &ReleaseId)
         steps.push(everything_to(candidate));
         steps.extend(retire_all_but(wanted, candidate));
     }
+    steps.extend(tasks(policy, TaskWhen::After));
     steps
 }
 
@@ -139,7 +165,10 @@ pub(super) fn rollback(
             release: target.clone(),
             placement,
         };
-        return vec![back, verify];
+        return [back, verify]
+            .into_iter()
+            .chain(tasks(policy, TaskWhen::After))
+            .collect();
     }
     let mut steps = Vec::new();
     if !warm {
@@ -166,7 +195,25 @@ pub(super) fn rollback(
     steps.push(everything_to(target));
     steps.push(verify);
     steps.extend(retire_all_but(wanted, target));
+    steps.extend(tasks(policy, TaskWhen::After));
     steps
+}
+
+/// The tasks that the policy has at this place, in the order of their names.
+fn tasks(policy: &Policy, when: TaskWhen) -> impl Iterator<Item = Step> {
+    let here = policy
+        .tasks
+        .iter()
+        .filter(move |task| task.when == Some(when));
+    here.map(task)
+}
+
+fn task(task: &TaskRule) -> Step {
+    Step::Task {
+        name: Arc::clone(&task.name),
+        within: task.within,
+        on_failure: task.on_failure,
+    }
 }
 
 /// A share of the traffic for one release, and the rest for another.

@@ -54,6 +54,8 @@ pub enum WakeReason {
     Permit,
     /// The end of the pre-flight.
     PreFlight,
+    /// A task that is to be asked about.
+    Task,
     /// A notice to be sent again.
     Notice,
     /// The end of a freeze.
@@ -72,6 +74,7 @@ impl fmt::Display for WakeReason {
             Self::Blindness => "the time budget for blindness",
             Self::Permit => "the fleet's answer",
             Self::PreFlight => "the end of the pre-flight",
+            Self::Task => "a task",
             Self::Notice => "a notice",
             Self::Freeze => "the end of the freeze",
         })
@@ -82,6 +85,7 @@ impl Engine {
     /// Lines up the effects that are due.
     pub(super) fn schedule(&mut self, at: Timestamp) {
         self.schedule_notices(at);
+        self.schedule_tasks(at);
         let Some(active) = &self.state.active else {
             self.in_flight.observe = None;
             return;
@@ -313,6 +317,7 @@ impl Engine {
         if let Some(order) = &self.state.frozen {
             at(order.until, WakeReason::Freeze);
         }
+        self.wake_for_tasks(&mut at);
         if let Some(active) = &self.state.active {
             let lost = active.policy.deadlines.apply;
             let asked = |asked: Option<Timestamp>, due: Option<Timestamp>| {

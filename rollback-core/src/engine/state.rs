@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{intake::Intake, watch::Watch};
+use super::{
+    intake::Intake,
+    tasks::{LeftTask, RunningTask},
+    watch::Watch,
+};
 use crate::{
     entry::{PlanKind, Step, WayBack, Would},
     ledger::Ledger,
@@ -40,6 +44,8 @@ pub(super) struct State {
     pub(super) notices: BTreeMap<NoticeKey, PendingNotice>,
     /// What a superseded deployment had under way: its follower resolves it first.
     pub(super) carried: Option<Carried>,
+    /// Tasks of plans that were left, until they are known to have stopped.
+    pub(super) left_tasks: BTreeMap<ChangeId, LeftTask>,
 }
 
 /// A change that outlived its deployment.
@@ -132,6 +138,12 @@ pub(super) struct Active {
     pub(super) last_words: Option<Vec<String>>,
     /// What was told instead of done.
     pub(super) would: Vec<Would>,
+    /// The task of the running step.
+    pub(super) task: Option<RunningTask>,
+    /// How the tasks of this deployment ended.
+    pub(super) ended_tasks: BTreeMap<Arc<str>, Result<(), Arc<str>>>,
+    /// Gates that were opened.
+    pub(super) passed: BTreeSet<Arc<str>>,
 }
 
 /// How far a deployment is.
@@ -224,6 +236,10 @@ pub(super) struct InFlight {
     pub(super) check: Option<Timestamp>,
     pub(super) permit: Option<(u32, Timestamp)>,
     pub(super) apply: Option<ChangeId>,
+    pub(super) start_task: Option<ChangeId>,
+    pub(super) ask_task: Option<Timestamp>,
+    pub(super) asked_task: Option<Timestamp>,
+    pub(super) cancels: BTreeMap<ChangeId, Timestamp>,
     pub(super) words: Option<Timestamp>,
     pub(super) notices: BTreeMap<NoticeKey, Timestamp>,
 }

@@ -76,6 +76,10 @@ pub struct ActiveStatus {
     pub in_doubt: bool,
     /// What each rule says.
     pub triggers: Vec<TriggerStatus>,
+    /// The gate that the rollout waits at; `deadline` says until when.
+    pub gate: Option<Arc<str>>,
+    /// The task that runs.
+    pub task: Option<Arc<str>>,
 }
 
 /// What a rule says now.
@@ -148,6 +152,11 @@ impl Engine {
                 .change
                 .as_ref()
                 .is_some_and(|pending| pending.doubt.is_some()),
+            gate: match active.steps.get(active.index) {
+                Some(Step::Gate { name, .. }) if active.step.is_some() => Some(Arc::clone(name)),
+                _ => None,
+            },
+            task: active.task.as_ref().map(|task| Arc::clone(&task.name)),
             triggers: triggers
                 .map(|rule| TriggerStatus {
                     trigger: rule.id.clone(),

@@ -75,6 +75,19 @@ impl Watch {
         }
     }
 
+    pub(super) fn task_ended(&mut self, at: Timestamp, task: &str, result: &Result<(), Arc<str>>) {
+        for rule in self.rules.iter_mut().filter(|rule| !rule.faulted) {
+            let evidence = AssertUnwindSafe(&mut rule.evidence);
+            let survived = catch_unwind(move || {
+                // The whole wrapper is moved in, not only the field.
+                let evidence = evidence;
+                let result = result.as_ref().map(|()| ()).map_err(|why| &**why);
+                evidence.0.task_ended(at, task, result);
+            });
+            rule.faulted = survived.is_err();
+        }
+    }
+
     pub(super) fn next_wake(&self, at: Timestamp) -> Option<Timestamp> {
         self.rules
             .iter()

@@ -18,6 +18,11 @@ pub enum Command {
     Pause,
     /// Go on.
     Resume,
+    /// Open the gate that the rollout waits at.
+    Approve {
+        /// Which.
+        gate: Arc<str>,
+    },
     /// Take the candidate without further evidence.
     Promote,
     /// End the deployment where it stands; nothing is changed any more.

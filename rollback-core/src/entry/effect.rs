@@ -1,11 +1,15 @@
 //! What the driver is asked to do.
 
+use std::sync::Arc;
+
 use crate::{
-    model::{ChangeRequest, DeploymentId, Notice, NoticeKey, ReadRequest, ReleaseId, Timestamp},
-    ports::PermitRequest,
+    model::{
+        ChangeId, ChangeRequest, DeploymentId, Notice, NoticeKey, ReadRequest, ReleaseId, Timestamp,
+    },
+    ports::{PermitRequest, TaskHandle},
 };
 
-/// One thing to do. Only `Apply` changes the world.
+/// One thing to do. Only `Apply`, `StartTask` and `CancelTask` change the world.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Effect {
@@ -22,6 +26,33 @@ pub enum Effect {
     Check {
         /// Which.
         release: ReleaseId,
+    },
+    /// Start a task, unless it is too late for it; answer with `Input::TaskReported`.
+    StartTask {
+        /// The id of the attempt: the only one that starts it.
+        id: ChangeId,
+        /// Which task.
+        task: Arc<str>,
+        /// Not started after this moment.
+        not_after: Timestamp,
+    },
+    /// Ask how far a task is; answer with `Input::TaskReported`.
+    AskTask {
+        /// The id of the attempt.
+        id: ChangeId,
+        /// Which task.
+        task: Arc<str>,
+        /// By which it is asked about; none if it is not known whether it was started.
+        handle: Option<TaskHandle>,
+    },
+    /// Ask a task to stop; answer with `Input::TaskReported`.
+    CancelTask {
+        /// The id of the attempt.
+        id: ChangeId,
+        /// Which task.
+        task: Arc<str>,
+        /// By which it is asked about; none if it is not known whether it was started.
+        handle: Option<TaskHandle>,
     },
     /// Ask the fleet; answer with `Input::Permit`.
     RequestPermit(PermitRequest),
@@ -50,7 +81,10 @@ impl Effect {
     /// Whether it changes the world.
     #[must_use]
     pub const fn changes_the_world(&self) -> bool {
-        matches!(self, Self::Apply(_))
+        matches!(
+            self,
+            Self::Apply(_) | Self::StartTask { .. } | Self::CancelTask { .. }
+        )
     }
 }
 

@@ -1,15 +1,15 @@
 //! What the engine decided. The state of an engine is the fold of inputs and facts.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerReason, Standing, Would};
+use super::{LedgerReason, PlanKind, Standing, Step, TaskState, Would};
 use crate::{
     model::{
         Action, Actor, Cause, Change, ChangeId, DeploymentId, Expectation, Explanation, HoldExit,
-        HoldReason, Order, Outcome, Placement, PolicyDigest, RefusedReason, ReleaseId, Share,
-        Timestamp, TriggerId, Verdict,
+        HoldReason, Order, Outcome, PolicyDigest, RefusedReason, ReleaseId, Timestamp, TriggerId,
+        Verdict,
     },
     ports::PermitRequest,
 };
@@ -113,6 +113,33 @@ pub enum Fact {
         id: ChangeId,
         /// How it stands.
         to: SentState,
+    },
+    /// A gate was opened.
+    GatePassed {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Which gate.
+        gate: Arc<str>,
+        /// By whom; none if its time ran out and the policy lets it open then.
+        by: Option<Actor>,
+    },
+    /// A task will be started.
+    TaskIntended {
+        /// The id of the attempt.
+        id: ChangeId,
+        /// Which task.
+        task: Arc<str>,
+        /// Not started later.
+        not_after: Timestamp,
+    },
+    /// How a task stands.
+    TaskMoved {
+        /// The id of the attempt.
+        id: ChangeId,
+        /// Which task.
+        task: Arc<str>,
+        /// How it stands.
+        to: TaskState,
     },
     /// A rule's verdict changed.
     VerdictChanged {
@@ -250,6 +277,7 @@ impl Fact {
             | Self::PlanMade { deployment, .. }
             | Self::StepEntered { deployment, .. }
             | Self::StepDone { deployment, .. }
+            | Self::GatePassed { deployment, .. }
             | Self::VerdictChanged { deployment, .. }
             | Self::Held { deployment, .. }
             | Self::Released { deployment, .. }
@@ -260,7 +288,10 @@ impl Fact {
             | Self::RollbackAttemptFailed { deployment, .. }
             | Self::WouldHave { deployment, .. }
             | Self::Ended { deployment, .. } => Some(deployment),
-            Self::ChangeIntended { id, .. } | Self::ChangeMoved { id, .. } => Some(&id.deployment),
+            Self::ChangeIntended { id, .. }
+            | Self::ChangeMoved { id, .. }
+            | Self::TaskIntended { id, .. }
+            | Self::TaskMoved { id, .. } => Some(&id.deployment),
             Self::PermitRequested { request, .. } => Some(&request.deployment),
             Self::PolicyAdopted { .. }
             | Self::LedgerChanged { .. }
@@ -295,96 +326,6 @@ pub struct WayBack {
     pub to: Option<ReleaseId>,
     /// Why, in the person's words.
     pub reason: Arc<str>,
-}
-
-/// Which way a plan leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlanKind {
-    /// To the candidate.
-    Rollout,
-    /// Back to a proven release.
-    Rollback,
-}
-
-/// One step of a plan. A strategy is a list of these.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Step {
-    /// Run a release until all of it is ready.
-    Converge {
-        /// Which.
-        release: ReleaseId,
-        /// Where.
-        placement: Placement,
-    },
-    /// Watch the candidate before it gets traffic.
-    Check {
-        /// How long it must be ready without a break.
-        hold_for: Duration,
-    },
-    /// Divide the traffic.
-    Weights {
-        /// Shares that add up to everything.
-        shares: Vec<Share>,
-    },
-    /// Watch the candidate before the next step.
-    Wait {
-        /// How long.
-        length: Duration,
-    },
-    /// Watch the candidate under traffic until it counts as proven.
-    Bake {
-        /// How long.
-        length: Duration,
-    },
-    /// Watch the restored release until it is good without a break.
-    Verify {
-        /// How long without a break.
-        hold_for: Duration,
-    },
-    /// Stop running a release.
-    Retire {
-        /// Which.
-        release: ReleaseId,
-    },
-}
-
-impl Step {
-    /// The change that the step asks for, if it is one that changes the world.
-    #[must_use]
-    pub fn change(&self) -> Option<Change> {
-        match self {
-            Self::Converge { release, placement } => Some(Change::Converge {
-                release: release.clone(),
-                placement: *placement,
-            }),
-            Self::Weights { shares } => Some(Change::Weights {
-                shares: shares.clone(),
-            }),
-            Self::Retire { release } => Some(Change::Retire {
-                release: release.clone(),
-            }),
-            Self::Check { .. } | Self::Wait { .. } | Self::Bake { .. } | Self::Verify { .. } => {
-                None
-            }
-        }
-    }
-
-    /// One word.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Converge { .. } => "converge",
-            Self::Check { .. } => "check",
-            Self::Weights { .. } => "weights",
-            Self::Wait { .. } => "wait",
-            Self::Bake { .. } => "bake",
-            Self::Verify { .. } => "verify",
-            Self::Retire { .. } => "retire",
-        }
-    }
 }
 
 /// How the sending of a change stands.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Command;
+use super::{Command, TaskReport};
 use crate::{
     model::{
         Accepted, Actor, Answer, ChangeError, ChangeId, DeploymentId, Epoch, NoticeKey,
@@ -69,6 +69,8 @@ pub enum Input {
     },
     /// What became of sending a change.
     Reported(ChangeReport),
+    /// What a task's runner said.
+    TaskReported(TaskReport),
     /// The fleet's answer.
     Permit {
         /// For which deployment.
@@ -121,6 +123,7 @@ impl Input {
             Self::Observed { .. } => "observed",
             Self::Checked { .. } => "checked",
             Self::Reported(_) => "reported",
+            Self::TaskReported(_) => "task_reported",
             Self::Permit { .. } => "permit",
             Self::LastWords { .. } => "last_words",
             Self::Notified { .. } => "notified",

@@ -5,13 +5,17 @@ mod effect;
 mod fact;
 mod input;
 mod standing;
+mod step;
+mod task;
 mod would;
 
 pub use command::{Command, Deploy};
 pub use effect::{Effect, Reads};
-pub use fact::{Fact, PlanKind, SentState, Step, WayBack};
+pub use fact::{Fact, SentState, WayBack};
 pub use input::{ChangeReport, Input};
 pub use standing::{LedgerReason, Standing};
+pub use step::{PlanKind, Step};
+pub use task::{TaskAnswer, TaskReport, TaskState};
 pub use would::Would;
 
 use serde::{Deserialize, Serialize};

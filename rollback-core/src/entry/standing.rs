@@ -1,6 +1,6 @@
 //! A release's standing, and why it has it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,8 @@ pub enum LedgerReason {
     PromotedBy(Actor),
     /// A trigger failed on it.
     Failed(TriggerId),
+    /// A task of its rollout failed.
+    TaskFailed(Arc<str>),
     /// It was rolled back for another reason.
     RolledBack,
     /// A person overrode the rejection.

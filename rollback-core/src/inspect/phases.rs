@@ -8,7 +8,7 @@ use crate::{
     engine::foreseen,
     entry::Step,
     model::{Action, Placement, ReleaseId, Weight, duration_text},
-    policy::{Policy, Rule, TriggerRule},
+    policy::{OnTimeout, Policy, Rule, TriggerRule},
 };
 
 /// The rule that is always there: a candidate that crashes or gets stuck.
@@ -82,6 +82,20 @@ fn said(step: &Step) -> String {
                 .map(|share| format!("{} to the {}", share.weight, named(&share.release)))
                 .collect();
             format!("send {}", shares.join(", "))
+        }
+        Step::Gate { name, within, then } => {
+            let then = match then {
+                OnTimeout::Hold => "hold",
+                OnTimeout::RollBack => "roll back",
+                OnTimeout::Promote => "go on",
+            };
+            format!(
+                "wait at gate `{name}` for a person, {} at most, then {then}",
+                duration_text(*within)
+            )
+        }
+        Step::Task { name, within, .. } => {
+            format!("run task `{name}` within {}", duration_text(*within))
         }
         Step::Wait { length } => format!("wait for {}", duration_text(*length)),
         Step::Bake { length } => format!("bake for {}", duration_text(*length)),

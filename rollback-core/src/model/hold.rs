@@ -78,6 +78,11 @@ pub enum HoldReason {
         /// What happened.
         why: Arc<str>,
     },
+    /// Nobody opened a gate in time.
+    NotApproved {
+        /// Which.
+        gate: Arc<str>,
+    },
     /// Somebody keeps applying a release that was rejected.
     Contested {
         /// Which.
@@ -127,6 +132,10 @@ impl fmt::Display for HoldReason {
             Self::NotPermitted { why } => write!(f, "the fleet does not permit it: {why}"),
             Self::InDoubt { change, why } => write!(f, "change {change} is in doubt: {why}"),
             Self::StepFailed { why } => f.write_str(why),
+            Self::NotApproved { gate } => write!(
+                f,
+                "gate {gate} was not approved in time; approve it, or resume to wait once more"
+            ),
             Self::Contested { release } => {
                 write!(f, "somebody keeps applying the rejected release {release}")
             }

@@ -1,10 +1,10 @@
 //! How a deployment ended. No outcome but `Promoted` can be mistaken for success.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, DeploymentId, Explanation, Hold, Order, ReleaseId, TriggerId};
+use super::{Actor, DeploymentId, Explanation, Hold, Order, ReleaseId, TriggerId, duration_text};
 
 /// What led to a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,20 @@ pub enum Cause {
         /// Why, in the person's words.
         reason: Arc<str>,
     },
+    /// A task of the plan failed, or took too long.
+    Task {
+        /// Which.
+        task: Arc<str>,
+        /// Its last words.
+        why: Arc<str>,
+    },
+    /// Nobody opened a gate in time.
+    NotApproved {
+        /// Which.
+        gate: Arc<str>,
+        /// Within how many milliseconds.
+        within_ms: u64,
+    },
     /// The platform rolled back by itself.
     Platform {
         /// The platform's words.
@@ -40,6 +54,12 @@ impl fmt::Display for Cause {
                 explanation,
             } => write!(f, "{}: {}", trigger.name, explanation.sentence),
             Self::Command { by, reason } => write!(f, "{by} asked for it: {reason}"),
+            Self::Task { task, why } => write!(f, "task {task} failed: {why}"),
+            Self::NotApproved { gate, within_ms } => write!(
+                f,
+                "nobody approved gate {gate} within {}",
+                duration_text(Duration::from_millis(*within_ms))
+            ),
             Self::Platform { why } => write!(f, "the platform rolled back by itself: {why}"),
         }
     }

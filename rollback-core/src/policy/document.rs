@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use super::{
     strategy_document::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
-        StrategyDocument, StrategyName, StrategySettings,
+        StrategyDocument, StrategyName, StrategySettings, TaskDocument,
     },
     trigger::TriggerDocument,
     values::{Share, Text, TimesOf},
@@ -31,6 +31,9 @@ pub struct PolicyDocument {
     /// group with `canary`, `rolling` or `steps`. Default: `blue_green`.
     #[serde(default)]
     pub strategy: StrategyDocument,
+    /// `tasks:` what the plan runs beside its changes, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<Arc<str>, TaskDocument>,
     /// `holdback:` the share of the traffic that stays with the stable release during the bake,
     /// below 100%, in steps of 0.01%; with `blue_green` and `canary`. Default: `0%`.
     #[serde(default)]

@@ -53,7 +53,9 @@ pub use rules::{
     TriggerRule, Verification,
 };
 pub use shape::{MOST_POLLS, Shape};
-pub use strategy::{PlannedStep, Strategy, StrategyError};
+pub use strategy::{
+    OnTaskFailure, OnTimeout, PlannedStep, Strategy, StrategyError, TaskRule, TaskWhen,
+};
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,6 +88,8 @@ pub struct Policy {
     pub service: Option<ServiceId>,
     /// The steps of a rollout.
     pub strategy: Strategy,
+    /// What the plan runs beside its changes.
+    pub tasks: Vec<TaskRule>,
     /// How often metrics are read and the platform is looked at while a watch is open.
     pub poll: Duration,
     /// What is read.

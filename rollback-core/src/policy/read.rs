@@ -135,15 +135,13 @@ fn refuse_lists(value: &Value) -> Result<(), Problem> {
             path
         })?;
     }
-    for (name, metric) in value
-        .get("metrics")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        refuse(metric, &|| {
-            vec![Step::Key("metrics".to_owned()), Step::Key(name.clone())]
-        })?;
+    for group in ["metrics", "tasks"] {
+        let named = value.get(group).and_then(Value::as_object);
+        for (name, one) in named.into_iter().flatten() {
+            refuse(one, &|| {
+                vec![Step::Key(group.to_owned()), Step::Key(name.clone())]
+            })?;
+        }
     }
     let triggers = value.get("triggers").and_then(Value::as_array);
     for (index, trigger) in triggers.into_iter().flatten().enumerate() {

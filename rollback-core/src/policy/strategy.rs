@@ -1,6 +1,8 @@
 //! Strategies: a rollout as a list of steps. Four have names; a host writes a fifth.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Pace, Placement, Weight};
 
@@ -56,6 +58,17 @@ pub enum PlannedStep {
     Converge(Placement),
     /// It must be ready for so long without a break.
     Check(Duration),
+    /// A task of this name is run to its end.
+    Task(Arc<str>),
+    /// A person is waited for; the watch goes on.
+    Gate {
+        /// Its name, used once.
+        name: Arc<str>,
+        /// How long.
+        within: Duration,
+        /// And then.
+        then: OnTimeout,
+    },
     /// It gets this share of the traffic, and the stable release the rest.
     Weight(Weight),
     /// It is watched for so long before the next step.
@@ -73,12 +86,66 @@ impl PlannedStep {
         match self {
             Self::Converge(_) => "converge",
             Self::Check(_) => "check",
+            Self::Task(_) => "task",
+            Self::Gate { .. } => "gate",
             Self::Weight(_) => "weight",
             Self::Wait(_) => "wait",
             Self::Bake => "bake",
             Self::Retire => "retire",
         }
     }
+}
+
+/// What follows when nobody opened a gate in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTimeout {
+    /// `hold`: go on waiting for a person, and say so.
+    #[default]
+    Hold,
+    /// `roll_back`.
+    RollBack,
+    /// `promote`: go on as if it had been opened.
+    Promote,
+}
+
+/// A task that a plan runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskRule {
+    /// Its name, under which the controller is given it.
+    pub name: Arc<str>,
+    /// When it runs; none if the steps of the strategy say so.
+    pub when: Option<TaskWhen>,
+    /// Within which time.
+    pub within: Duration,
+    /// What follows if it fails or takes longer.
+    pub on_failure: OnTaskFailure,
+}
+
+/// When a task runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskWhen {
+    /// `before`: before anything is changed for the candidate.
+    Before,
+    /// `ready`: when the candidate is ready, before it gets traffic; a candidate that takes the
+    /// place of what runs has it by then.
+    Ready,
+    /// `after`: after everything else, in a rollout and after a rollback that is verified.
+    After,
+}
+
+/// What follows if a task fails or takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTaskFailure {
+    /// `roll_back`; where nothing was changed yet the deployment is refused.
+    RollBack,
+    /// `hold`: wait for a person.
+    Hold,
+    /// `go_on`: as if it had succeeded; triggers may judge it.
+    GoOn,
 }
 
 /// Why a list of steps is no strategy.
@@ -348,7 +415,26 @@ fn follow_from_each_other(steps: &[PlannedStep]) -> Result<(), StrategyError> {
                 fix: fix.to_owned(),
             })
         };
-        if retired && !matches!(step, PlannedStep::Wait(_)) {
+        let again = |same: &dyn Fn(&PlannedStep) -> bool| steps.iter().take(index).any(same);
+        match step {
+            PlannedStep::Task(name)
+                if again(&|other| *other == PlannedStep::Task(Arc::clone(name))) =>
+            {
+                return wrong("this task is run for the second time", "keep one of them");
+            }
+            PlannedStep::Gate { name, .. }
+                if again(
+                    &|other| matches!(other, PlannedStep::Gate { name: first, .. } if first == name),
+                ) =>
+            {
+                return wrong(
+                    "a gate before has the same name",
+                    "give each gate its own name",
+                );
+            }
+            _ => {}
+        }
+        if retired && !matches!(step, PlannedStep::Wait(_) | PlannedStep::Task(_)) {
             return wrong(
                 "it follows the end of the stable release",
                 "retire it after everything else",
@@ -416,7 +502,10 @@ fn follow_from_each_other(steps: &[PlannedStep]) -> Result<(), StrategyError> {
                 );
             }
             PlannedStep::Retire => retired = true,
-            PlannedStep::Check(_) | PlannedStep::Wait(_) => {}
+            PlannedStep::Check(_)
+            | PlannedStep::Wait(_)
+            | PlannedStep::Task(_)
+            | PlannedStep::Gate { .. } => {}
         }
     }
     let missing = |message: &str, fix: &str| {

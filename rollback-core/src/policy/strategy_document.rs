@@ -1,10 +1,13 @@
 //! The form in which people write `strategy:`.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::values::{Share, Text};
+use super::{
+    strategy::{OnTaskFailure, OnTimeout, TaskWhen},
+    values::{Share, Text},
+};
 
 /// `strategy:` the steps of a rollout: one of the names, or a group with one key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,6 +106,19 @@ pub struct StepDocument {
     /// `check:` how long the candidate must be ready without a break, before it gets traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check: Option<Text<Duration>>,
+    /// `task:` run this one of `tasks` to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Arc<str>>,
+    /// `gate:` wait for a person to approve it, by this name. The watch goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Arc<str>>,
+    /// `within:` how long; with `gate`. No default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Text<Duration>>,
+    /// `then:` what follows when nobody did: `hold`, `roll_back` or `promote` (go on); with `gate`.
+    /// Default: `hold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<OnTimeout>,
     /// `weight:` the candidate's share of the traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<Share>,
@@ -116,6 +132,33 @@ pub struct StepDocument {
     /// `retire: stable`: the stable release is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retire: Option<RetiredArm>,
+}
+
+/// One of `tasks:`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskDocument {
+    /// `when:` `before` anything is changed for the candidate; when the candidate is `ready`, before
+    /// it gets traffic; `after` everything else, in a rollout and in a rollback. No default; left out
+    /// where `steps` name the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<TaskWhen>,
+    /// `within:` within which time. Default: `5m`.
+    pub within: Text<Duration>,
+    /// `on_failure:` what follows if it fails or takes longer: `roll_back`, `hold`, or `go_on`.
+    /// Default: `roll_back`, and `hold` for `after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnTaskFailure>,
+}
+
+impl Default for TaskDocument {
+    fn default() -> Self {
+        Self {
+            when: None,
+            within: Text(Duration::from_secs(300)),
+            on_failure: None,
+        }
+    }
 }
 
 /// `retire:`

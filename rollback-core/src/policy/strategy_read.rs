@@ -1,15 +1,19 @@
 //! From a written strategy to its steps, and back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     document::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, Share,
-        StepDocument, StrategyDocument, StrategyName, StrategySettings, Text,
+        StepDocument, StrategyDocument, StrategyName, StrategySettings, TaskDocument, Text,
     },
     error::{IntoPath as _, Problem},
     place::Step,
-    strategy::{Kind, PlannedStep, Strategy, StrategyError, TwoArms},
+    read::one_of,
+    strategy::{
+        Kind, OnTaskFailure, OnTimeout, PlannedStep, Strategy, StrategyError, TaskRule, TaskWhen,
+        TwoArms,
+    },
 };
 use crate::model::{Pace, Placement, Weight, duration_text};
 
@@ -220,6 +224,8 @@ fn step(index: usize, document: StepDocument) -> Result<PlannedStep, Problem> {
     let given = [
         document.converge.is_some(),
         document.check.is_some(),
+        document.task.is_some(),
+        document.gate.is_some(),
         document.weight.is_some(),
         document.wait.is_some(),
         document.bake.is_some(),
@@ -229,27 +235,180 @@ fn step(index: usize, document: StepDocument) -> Result<PlannedStep, Problem> {
         return Err(Problem::new(
             step_path(index, ""),
             "a step is one thing",
-            "give it exactly one of `converge`, `check`, `weight`, `wait`, `bake`, `retire`",
+            "give it exactly one of `converge`, `check`, `task`, `gate`, `weight`, `wait`, `bake`, `retire`",
         ));
     }
-    let StepDocument {
-        converge,
-        check,
-        weight: share,
-        wait,
-        bake: _,
-        retire,
-    } = document;
-    Ok(match (converge, check, share, wait, retire) {
-        (Some(converge), ..) => PlannedStep::Converge(placement(index, converge)?),
-        (_, Some(check), ..) => PlannedStep::Check(check.0),
-        (_, _, Some(share), ..) => PlannedStep::Weight(weight(share, step_path(index, "weight"))?),
-        (.., Some(wait), _) => {
-            PlannedStep::Wait(above_zero(wait.0, step_path(index, "wait"), "5m")?)
+    if document.gate.is_none() {
+        for (key, given) in [
+            ("within", document.within.is_some()),
+            ("then", document.then.is_some()),
+        ] {
+            if given {
+                return Err(Problem::new(
+                    step_path(index, key),
+                    format!("`{key}` belongs to a `gate`"),
+                    "remove it",
+                )
+                .about_key());
+            }
         }
-        (.., Some(RetiredArm::Stable)) => PlannedStep::Retire,
-        (None, None, None, None, None) => PlannedStep::Bake,
+    }
+    Ok(match document {
+        StepDocument {
+            converge: Some(converge),
+            ..
+        } => PlannedStep::Converge(placement(index, converge)?),
+        StepDocument {
+            check: Some(check), ..
+        } => PlannedStep::Check(check.0),
+        StepDocument {
+            task: Some(name), ..
+        } => PlannedStep::Task(name),
+        StepDocument {
+            gate: Some(name),
+            within,
+            then,
+            ..
+        } => gate(index, name, within, then.unwrap_or_default())?,
+        StepDocument {
+            weight: Some(share),
+            ..
+        } => PlannedStep::Weight(weight(share, step_path(index, "weight"))?),
+        StepDocument {
+            wait: Some(wait), ..
+        } => PlannedStep::Wait(above_zero(wait.0, step_path(index, "wait"), "5m")?),
+        StepDocument {
+            retire: Some(RetiredArm::Stable),
+            ..
+        } => PlannedStep::Retire,
+        _ => PlannedStep::Bake,
     })
+}
+
+fn gate(
+    index: usize,
+    name: Arc<str>,
+    within: Option<Text<Duration>>,
+    then: OnTimeout,
+) -> Result<PlannedStep, Problem> {
+    one_word(&name, step_path(index, "gate"))?;
+    let Some(Text(within)) = within else {
+        return Err(Problem::new(
+            step_path(index, ""),
+            format!("gate `{name}` waits for ever"),
+            "say how long, such as `within: 1h`",
+        ));
+    };
+    Ok(PlannedStep::Gate {
+        name,
+        within: above_zero(within, step_path(index, "within"), "1h")?,
+        then,
+    })
+}
+
+fn one_word(name: &str, path: Vec<Step>) -> Result<(), Problem> {
+    if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::new(
+            path,
+            format!(
+                "`{}` is no name: it is empty or has a space in it",
+                name.escape_debug()
+            ),
+            "write one word",
+        ));
+    }
+    Ok(())
+}
+
+/// The tasks, each with its place in the plan.
+pub(super) fn tasks(
+    documents: BTreeMap<Arc<str>, TaskDocument>,
+    strategy: &Strategy,
+) -> Result<Vec<TaskRule>, Problem> {
+    let path = |name: &str, key: &str| {
+        let keys = ["tasks", name, key]
+            .into_iter()
+            .filter(|key| !key.is_empty());
+        keys.map(|key| Step::Key(key.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    for (index, step) in strategy.steps().iter().enumerate() {
+        if let PlannedStep::Task(name) = step
+            && !documents.contains_key(name)
+        {
+            let known: Vec<&str> = documents.keys().map(|name| &**name).collect();
+            let fix = if known.is_empty() {
+                format!("declare it, as in `tasks: {{ {name}: {{ within: 5m }} }}`")
+            } else {
+                one_of(name, &known, "declare it under `tasks`, or use one of")
+            };
+            return Err(Problem::new(
+                step_path(index, "task"),
+                format!("unknown task `{name}`"),
+                fix,
+            ));
+        }
+    }
+    let mut tasks = Vec::new();
+    for (name, document) in documents {
+        one_word(&name, path(&name, ""))?;
+        let named = strategy
+            .steps()
+            .iter()
+            .any(|step| matches!(step, PlannedStep::Task(named) if *named == name));
+        match document.when {
+            Some(_) if named => {
+                return Err(Problem::new(
+                    path(&name, "when"),
+                    format!("the steps of the strategy say when `{name}` runs"),
+                    "remove it here, or there",
+                )
+                .about_key());
+            }
+            None if !named => {
+                return Err(Problem::new(
+                    path(&name, ""),
+                    format!("nothing says when task `{name}` runs"),
+                    "add `when: before`, `ready` or `after`; or name it in the strategy's `steps`",
+                )
+                .about_key());
+            }
+            _ => {}
+        }
+        let after = document.when == Some(TaskWhen::After);
+        let on_failure = document.on_failure.unwrap_or(if after {
+            OnTaskFailure::Hold
+        } else {
+            OnTaskFailure::RollBack
+        });
+        if after && on_failure == OnTaskFailure::RollBack {
+            return Err(Problem::new(
+                path(&name, "on_failure"),
+                format!("`{name}` runs when the stable release is gone, so there is no way back"),
+                "write `hold` or `go_on`, or name the task in `steps` before `retire`",
+            ));
+        }
+        tasks.push(TaskRule {
+            within: above_zero(document.within.0, path(&name, "within"), "5m")?,
+            name,
+            when: document.when,
+            on_failure,
+        });
+    }
+    Ok(tasks)
+}
+
+/// The tasks as people write them.
+pub(super) fn written_tasks(tasks: Vec<TaskRule>) -> BTreeMap<Arc<str>, TaskDocument> {
+    let written = |task: TaskRule| {
+        let document = TaskDocument {
+            when: task.when,
+            within: Text(task.within),
+            on_failure: Some(task.on_failure),
+        };
+        (task.name, document)
+    };
+    tasks.into_iter().map(written).collect()
 }
 
 fn placement(index: usize, document: ConvergeDocument) -> Result<Placement, Problem> {
@@ -291,6 +450,12 @@ fn written_step(step: &PlannedStep, bake: Duration) -> StepDocument {
             });
         }
         PlannedStep::Check(length) => document.check = Some(Text(*length)),
+        PlannedStep::Task(name) => document.task = Some(Arc::clone(name)),
+        PlannedStep::Gate { name, within, then } => {
+            document.gate = Some(Arc::clone(name));
+            document.within = Some(Text(*within));
+            document.then = Some(*then);
+        }
         PlannedStep::Weight(share) => document.weight = Some(Share(share.as_ratio())),
         PlannedStep::Wait(length) => document.wait = Some(Text(*length)),
         PlannedStep::Retire => document.retire = Some(RetiredArm::Stable),

@@ -194,7 +194,7 @@ prop_compose! {
         kind in 0..5, holdback in 0_u16..10_000, check in duration(), wait in duration(),
         first in 1_u16..5_000, second in 5_001_u16..=10_000, missing: u32, surge in 1_u32..,
     ) -> crate::policy::Strategy {
-        use crate::{model::{Pace, Placement}, policy::{PlannedStep, Strategy}};
+        use crate::{model::{Pace, Placement}, policy::{OnTimeout, PlannedStep, Strategy}};
         let share = |points| Weight::from_basis_points(points).unwrap();
         let arms = |strategy: Strategy| strategy.with_holdback(share(holdback)).with_check(check);
         let shares = || [share(first), share(second)];
@@ -206,7 +206,14 @@ prop_compose! {
             _ if missing % 2 == 0 => Strategy::custom([
                 PlannedStep::Converge(Placement::Beside),
                 PlannedStep::Check(check),
+                PlannedStep::Task(Arc::from("named")),
                 PlannedStep::Weight(share(first)),
+                PlannedStep::Gate {
+                    name: Arc::from("gate"),
+                    within: wait,
+                    then: [OnTimeout::Hold, OnTimeout::RollBack, OnTimeout::Promote]
+                        [usize::from(first % 3)],
+                },
                 PlannedStep::Wait(wait),
                 PlannedStep::Weight(share(second)),
                 PlannedStep::Bake,
@@ -235,9 +242,20 @@ prop_compose! {
         for (index, rule) in triggers.iter_mut().enumerate() {
             rule.name = Arc::from(format!("rule_{index}"));
         }
+        let task = |name: &str, when, on_failure| TaskRule {
+            name: Arc::from(name), when, within: times[6], on_failure,
+        };
+        let mut tasks = vec![
+            task("backup", Some(TaskWhen::Before), OnTaskFailure::RollBack),
+            task("post", Some(TaskWhen::After), OnTaskFailure::GoOn),
+        ];
+        if strategy.steps().iter().any(|step| step.word() == "task") {
+            tasks.insert(1, task("named", None, OnTaskFailure::Hold));
+        }
         Policy {
             service: None,
             strategy,
+            tasks,
             poll: times[1],
             metrics,
             triggers,

@@ -22,7 +22,7 @@ pub enum TaskStatus {
     Succeeded,
     /// Done, and bad.
     Failed {
-        /// Why.
+        /// Why: its last words, without secrets.
         why: String,
     },
 }
@@ -49,11 +49,22 @@ pub enum TaskError {
 /// A kind of task.
 #[async_trait]
 pub trait Task: Debug + Send + Sync + 'static {
-    /// Starts it, or finds it already started under the same id.
+    /// Starts it under this id, and returns when it has begun. Never called twice with one id.
     ///
     /// # Errors
     /// [`TaskError`] keeps *not started* apart from *maybe started*.
     async fn start(&self, service: &ServiceId, id: &ChangeId) -> Result<TaskHandle, TaskError>;
+
+    /// Looks for what was started under this id: after a crash, or when no answer came. None only if
+    /// it is certain that nothing was.
+    ///
+    /// # Errors
+    /// It could not be looked for.
+    async fn find(
+        &self,
+        service: &ServiceId,
+        id: &ChangeId,
+    ) -> Result<Option<TaskHandle>, TaskError>;
 
     /// How far it is.
     ///
@@ -61,7 +72,7 @@ pub trait Task: Debug + Send + Sync + 'static {
     /// It could not be asked.
     async fn status(&self, handle: &TaskHandle) -> Result<TaskStatus, TaskError>;
 
-    /// Asks it to stop.
+    /// Asks it to stop. What has ended is stopped.
     ///
     /// # Errors
     /// It could not be asked.

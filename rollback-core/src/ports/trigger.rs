@@ -151,6 +151,12 @@ pub trait Evidence: Debug + Send {
         let _ = (at, metric, scope, error);
     }
 
+    /// A task of the plan ended: good, or bad with its last words. What ended before the watch began
+    /// is told when it begins. Ignored by default.
+    fn task_ended(&mut self, at: Timestamp, task: &str, result: Result<(), &str>) {
+        let _ = (at, task, result);
+    }
+
     /// What follows from the evidence so far.
     fn verdict(&self, at: Timestamp) -> Verdict;
 

@@ -1,7 +1,7 @@
 //! Facts and effects in the words of a story.
 
 use rollback_core::{
-    entry::{Effect, Fact, SentState, Step},
+    entry::{Effect, Fact, SentState, Step, TaskState},
     model::{Cause, duration_text},
 };
 
@@ -46,6 +46,25 @@ pub(crate) fn fact(fact: &Fact) -> String {
             SentState::NotTaken { why, .. } => format!("the change was not taken: {why}"),
             SentState::Refused { why } => format!("the change was refused: {why}"),
             other => format!("{other:?}"),
+        },
+        Fact::GatePassed { gate, by, .. } => match by {
+            Some(by) => format!("gate {gate} is opened by {by}"),
+            None => format!("gate {gate} opens: its time is up"),
+        },
+        Fact::TaskIntended { id, task, .. } => {
+            format!(
+                "starts task {task} (step {} attempt {})",
+                id.step, id.attempt
+            )
+        }
+        Fact::TaskMoved { task, to, .. } => match to {
+            TaskState::Running { .. } => format!("task {task} runs"),
+            TaskState::InDoubt { why, .. } => format!("task {task} is IN DOUBT: {why}"),
+            TaskState::NotStarted { why, .. } => format!("task {task} was not started: {why}"),
+            TaskState::Succeeded => format!("task {task} succeeded"),
+            TaskState::Failed { why } => format!("task {task} FAILED: {why}"),
+            TaskState::TimedOut { why } => format!("task {task} took too long: {why}"),
+            other => format!("task {task}: {other:?}"),
         },
         Fact::VerdictChanged {
             trigger,
@@ -121,6 +140,13 @@ fn because(cause: &Cause) -> String {
 fn step(step: &Step) -> String {
     match step {
         Step::Check { hold_for } => format!("check {}", duration_text(*hold_for)),
+        Step::Gate { name, within, then } => {
+            format!(
+                "gate {name} within {}, then {then:?}",
+                duration_text(*within)
+            )
+        }
+        Step::Task { name, .. } => format!("task {name}"),
         Step::Wait { length } => format!("wait {}", duration_text(*length)),
         Step::Bake { length } => format!("bake {}", duration_text(*length)),
         Step::Verify { hold_for } => format!("verify {}", duration_text(*hold_for)),
@@ -135,6 +161,8 @@ fn step(step: &Step) -> String {
 pub(crate) fn effect(effect: &Effect) -> Option<String> {
     match effect {
         Effect::Apply(request) => Some(format!("→ {}", request.change)),
+        Effect::StartTask { task, .. } => Some(format!("→ start task {task}")),
+        Effect::CancelTask { task, .. } => Some(format!("→ stop task {task}")),
         Effect::Notify { notice, .. } => {
             Some(format!("✉ {:?}: {}", notice.severity, notice.subject))
         }

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rollback_core::{
     engine::{Engine, EngineConfig, replay},
-    entry::{ChangeReport, Command, Deploy, Effect, Entry, Input, Keep},
+    entry::{ChangeReport, Command, Deploy, Effect, Entry, Input, Keep, TaskAnswer, TaskReport},
     model::{
-        Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Change, ChangeError, ChannelId,
-        Epoch, Etag, Instance, InstanceId, InstanceState, MetricId, Observation, ReadError,
-        ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp, Wanted, Weight,
+        Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Change, ChangeError, ChangeId,
+        ChannelId, Epoch, Etag, Instance, InstanceId, InstanceState, MetricId, Observation,
+        Placement, ReadError, ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp,
+        Wanted, Weight,
     },
     policy::{Policy, parse_duration},
-    ports::{Capabilities, Delivered, PermitDecision},
+    ports::{Capabilities, Delivered, PermitDecision, TaskError, TaskHandle, TaskStatus},
 };
 
 use super::said;
@@ -37,6 +38,14 @@ pub(crate) struct World {
     values: BTreeMap<(String, Option<Arm>), String>,
     blind: bool,
     platform_rollback: Option<rollback_core::model::PlatformRollback>,
+    /// What of the release before still serves while it is replaced in place.
+    replaced: Option<(ReleaseId, Weight)>,
+    /// How far a release that takes the place of another one gets at once.
+    takes_over: Weight,
+    /// Tasks by the id of their attempt: `runs`, `succeeds` or `fails: why`.
+    tasks: BTreeMap<String, String>,
+    /// What becomes of the next tasks: the story's words.
+    next_tasks: Vec<String>,
     said: Vec<String>,
 }
 
@@ -58,6 +67,10 @@ impl World {
             values: BTreeMap::new(),
             blind: false,
             platform_rollback: None,
+            replaced: None,
+            takes_over: Weight::ALL,
+            tasks: BTreeMap::new(),
+            next_tasks: Vec::new(),
             said: Vec::new(),
         }
     }
@@ -116,6 +129,17 @@ impl World {
             }
             ["pause"] => self.command(Command::Pause),
             ["resume"] => self.command(Command::Resume),
+            ["approve", gate] => self.command(Command::Approve {
+                gate: Arc::from(*gate),
+            }),
+            ["next", "task", result @ ..] => self.next_tasks.push(result.join(" ")),
+            ["the", "task", result @ ..] => {
+                for task in self.tasks.values_mut() {
+                    *task = result.join(" ");
+                }
+            }
+            ["platform", "replaces", share, "at", "first"] => self.takes_over = percent(share)?,
+            ["platform", "has", "replaced", share] => self.take_over(percent(share)?),
             ["promote"] => self.command(Command::Promote),
             ["abort"] => self.command(Command::Abort),
             ["rollback"] => self.command(Command::RollBack { to: None }),
@@ -309,6 +333,31 @@ impl World {
             Effect::Read(reads) => vec![Input::Readings {
                 answers: reads.requests.iter().map(|ask| self.read(ask)).collect(),
             }],
+            Effect::StartTask { id, task, .. } => self
+                .start_task(&id)
+                .map(|result| {
+                    Input::TaskReported(TaskReport {
+                        id,
+                        task,
+                        answer: TaskAnswer::Started(result),
+                    })
+                })
+                .into_iter()
+                .collect(),
+            Effect::AskTask { id, task, .. } => vec![Input::TaskReported(TaskReport {
+                answer: TaskAnswer::Asked(Ok(self.ask_task(&id))),
+                id,
+                task,
+            })],
+            Effect::CancelTask { id, task, .. } => {
+                self.tasks
+                    .insert(id.to_string(), "fails: cancelled".to_owned());
+                vec![Input::TaskReported(TaskReport {
+                    id,
+                    task,
+                    answer: TaskAnswer::Cancelled(Ok(())),
+                })]
+            }
             Effect::Check { release } => vec![Input::Checked {
                 release,
                 result: Ok(()),
@@ -335,7 +384,78 @@ impl World {
         }
     }
 
+    fn start_task(&mut self, id: &ChangeId) -> Option<Result<TaskHandle, TaskError>> {
+        let word = if self.next_tasks.is_empty() {
+            "succeeds".to_owned()
+        } else {
+            self.next_tasks.remove(0)
+        };
+        assert!(!self.tasks.contains_key(&id.to_string()), "{id} twice");
+        let (first, answer) = word.split_once(", ").unwrap_or((&word, ""));
+        if first == "is not started" {
+            return Some(Err(TaskError::NotStarted {
+                why: "no room".to_owned(),
+            }));
+        }
+        if first != "is lost" {
+            self.tasks.insert(id.to_string(), first.to_owned());
+        }
+        match answer {
+            "" if first == "is lost" => Some(Err(TaskError::MaybeStarted {
+                why: "the connection broke".to_owned(),
+            })),
+            "" => Some(Ok(TaskHandle(format!("run-{}", self.tasks.len())))),
+            "the answer is lost" => Some(Err(TaskError::MaybeStarted {
+                why: "the connection broke".to_owned(),
+            })),
+            "the controller dies" => {
+                self.say("(the controller dies)");
+                self.crash();
+                None
+            }
+            other => panic!("`next task .., {other}` is not known"),
+        }
+    }
+
+    fn ask_task(&self, id: &ChangeId) -> Option<(TaskHandle, TaskStatus)> {
+        let word = self.tasks.get(&id.to_string())?;
+        let status = match word.split_once(": ") {
+            None if word == "succeeds" => TaskStatus::Succeeded,
+            None => TaskStatus::Running,
+            Some((_, why)) => TaskStatus::Failed {
+                why: why.to_owned(),
+            },
+        };
+        Some((TaskHandle(id.to_string()), status))
+    }
+
+    /// The new release has taken over so much of the traffic.
+    fn take_over(&mut self, share: Weight) {
+        if let Some((_, left)) = &mut self.replaced {
+            *left = share.rest();
+        }
+        if share == Weight::ALL {
+            self.replaced = None;
+        }
+    }
+
     fn take(&mut self, change: &Change) {
+        if let Change::Converge {
+            release,
+            placement: Placement::InPlace(_),
+        } = change
+        {
+            let before = self.wanted.main().cloned();
+            // What is replaced back takes over from what is left of it.
+            let at_first = match &self.replaced {
+                Some((old, _)) if old == release => Weight::ALL,
+                _ => self.takes_over,
+            };
+            self.replaced = before
+                .filter(|before| before != release)
+                .map(|before| (before, Weight::ALL));
+            self.take_over(at_first);
+        }
         self.wanted = change.applied_to(&self.wanted);
         self.version += 1;
     }
@@ -349,7 +469,15 @@ impl World {
             .wanted
             .iter()
             .map(|(release, weight)| {
-                let state = self.sick.get(release).cloned().unwrap_or(ArmState::Ready);
+                let left = self
+                    .replaced
+                    .as_ref()
+                    .map_or(Weight::NONE, |(_, left)| *left);
+                let (state, weight) = match self.sick.get(release) {
+                    Some(state) => (state.clone(), weight),
+                    None if left > Weight::NONE => (ArmState::Converging, left.rest()),
+                    None => (ArmState::Ready, weight),
+                };
                 let instance = Instance::new(
                     InstanceId::new(format!("{release}-1")).unwrap(),
                     Timestamp::from_millis(START),
@@ -359,6 +487,15 @@ impl World {
                 ArmObservation::new(release.clone(), state, weight, [instance])
             })
             .collect();
+        let mut arms = arms;
+        if let Some((old, left)) = &self.replaced {
+            arms.push(ArmObservation::new(
+                old.clone(),
+                ArmState::Converging,
+                *left,
+                [],
+            ));
+        }
         let mut seen = Observation::new(self.wanted.clone(), arms);
         seen.etag = Some(self.etag());
         seen.platform_rollback.clone_from(&self.platform_rollback);
@@ -423,6 +560,12 @@ fn config(permits: bool) -> EngineConfig {
     } else {
         config
     }
+}
+
+fn percent(text: &str) -> Result<Weight, String> {
+    let number = text.trim_end_matches('%').parse::<u16>();
+    let points = number.map_err(|error| error.to_string())? * 100;
+    Weight::from_basis_points(points).map_err(|error| error.to_string())
 }
 
 fn id(text: &str) -> ReleaseId {

@@ -179,6 +179,21 @@ impl Task for ScriptTask {
         .await
     }
 
+    async fn find(
+        &self,
+        service: &ServiceId,
+        id: &ChangeId,
+    ) -> Result<Option<TaskHandle>, TaskError> {
+        let (service, id) = (file_name(service.as_str()), file_name(&id.to_string()));
+        let handle = TaskHandle(format!("{service}/{id}"));
+        let run = self.run(&handle).ok_or_else(|| unknown(&handle))?;
+        blocking(move || match run.progress().map_err(maybe)? {
+            Progress::NotStarted => Ok(None),
+            Progress::Running { .. } | Progress::Ended(_) => Ok(Some(handle)),
+        })
+        .await
+    }
+
     async fn status(&self, handle: &TaskHandle) -> Result<TaskStatus, TaskError> {
         let run = self.run(handle).ok_or_else(|| unknown(handle))?;
         let (settings, handle) = (Arc::clone(&self.settings), handle.clone());

@@ -124,6 +124,7 @@ impl Engine {
                     },
                 ]
             }
+            (Command::Approve { gate }, Some(active)) => self.approve(active, actor, gate),
             (Command::Abort, Some(active)) => vec![Fact::Ended {
                 deployment: active.id.clone(),
                 outcome: match &active.rollback {

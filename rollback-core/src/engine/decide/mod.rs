@@ -4,11 +4,13 @@
 mod command;
 mod doubt;
 mod foreign;
+mod gates;
 mod holds;
 mod orders;
 mod preflight;
 mod rollback;
 mod steps;
+mod tasks;
 mod verdicts;
 mod watched;
 
@@ -43,6 +45,9 @@ impl Engine {
                 if let Some(fact) = self.doubt_after_restart(at) {
                     self.take(at, seq, fact, facts);
                 }
+                if let Some(fact) = self.task_doubt_after_restart(at) {
+                    self.take(at, seq, fact, facts);
+                }
             }
             Input::PolicyOffered { digest, .. } if self.state.adopted.as_ref() != Some(digest) => {
                 let fact = Fact::PolicyAdopted {
@@ -64,6 +69,11 @@ impl Engine {
                 let silent =
                     matches!(fact, Fact::Ignored { .. }) && self.mutant(Mutant::IgnoresSilently);
                 if !silent {
+                    self.take(at, seq, fact, facts);
+                }
+            }
+            Input::TaskReported(report) => {
+                if let Some(fact) = self.decide_task_report(at, report) {
                     self.take(at, seq, fact, facts);
                 }
             }
@@ -124,8 +134,12 @@ impl Engine {
         let active = self.state.active.as_ref()?;
         self.decide_doubt(at, active)
             .or_else(|| self.decide_foreign(at, active))
-            .or_else(|| self.decide_verdict(at, active))
+            .or_else(|| {
+                self.decide_verdict(at, active)
+                    .filter(|_| self.judges(active))
+            })
             .or_else(|| self.decide_killed(active))
+            .or_else(|| self.refuse_unchanged(active))
             .or_else(|| match active.stage {
                 Stage::Preflight => self.decide_preflight(at, active),
                 Stage::Planned(PlanKind::Rollout) => self

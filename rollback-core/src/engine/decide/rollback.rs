@@ -14,7 +14,7 @@ use crate::{
         Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome, ReleaseId,
         Timestamp, TriggerId, Verdict,
     },
-    policy::OnNoData,
+    policy::{OnNoData, TaskWhen},
     ports::PermitRequest,
 };
 
@@ -187,7 +187,13 @@ impl Engine {
                 explanation,
             });
         }
-        let watch = active.watch.as_ref()?;
+        if let Some(cause) = self
+            .task_cause(active)
+            .or_else(|| self.gate_cause(at, active))
+        {
+            return Some(cause);
+        }
+        let watch = active.watch.as_ref().filter(|_| self.judges(active))?;
         let failing = || {
             let rules = watch.rules.iter();
             rules.filter(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
@@ -321,9 +327,14 @@ impl Engine {
             Cause::Trigger { trigger, .. } => {
                 (Standing::Rejected, LedgerReason::Failed(trigger.clone()))
             }
-            Cause::Command { .. } | Cause::Platform { .. } => {
-                (Standing::Withdrawn, LedgerReason::RolledBack)
-            }
+            Cause::Task { task, .. } if judges_candidate(active, task) => (
+                Standing::Rejected,
+                LedgerReason::TaskFailed(Arc::clone(task)),
+            ),
+            Cause::Command { .. }
+            | Cause::Platform { .. }
+            | Cause::Task { .. }
+            | Cause::NotApproved { .. } => (Standing::Withdrawn, LedgerReason::RolledBack),
         };
         (self.state.ledger.standing(&active.candidate) != standing).then(|| Fact::LedgerChanged {
             release: active.candidate.clone(),
@@ -429,6 +440,12 @@ impl Engine {
             },
         }
     }
+}
+
+/// What fails before the candidate is even started is not the candidate's fault.
+fn judges_candidate(active: &Active, task: &str) -> bool {
+    let mut tasks = active.policy.tasks.iter();
+    tasks.any(|rule| *rule.name == *task && rule.when != Some(TaskWhen::Before))
 }
 
 /// The same reason, whatever its words and numbers.

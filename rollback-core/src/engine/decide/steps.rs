@@ -42,6 +42,10 @@ impl Engine {
                 let good = running.good_since?;
                 (at >= good.after(*hold_for)).then(|| done(active, running))
             }
+            Step::Gate { name, then, .. } => self.decide_gate(at, active, running, name, *then),
+            Step::Task {
+                name, on_failure, ..
+            } => self.decide_task(at, active, running, name, *on_failure),
             Step::Wait { length } => self.decide_wait(at, active, running, *length),
             Step::Bake { length } => self.decide_bake(at, active, running, *length),
             Step::Verify { hold_for } => self.decide_verify(at, active, running, *hold_for),
@@ -143,6 +147,9 @@ impl Engine {
         if self.mutant(Mutant::NoDeadline) {
             return Duration::from_secs(10 * 365 * 86_400);
         }
+        if matches!(step, Step::Gate { .. }) && self.mutant(Mutant::GateWithoutEnd) {
+            return Duration::from_secs(10 * 365 * 86_400);
+        }
         let mut allowed = allowed(active, step);
         if self.mutant(Mutant::DecidesByAddress) {
             let address = std::ptr::from_ref(self).addr() / 8 % 1_000;
@@ -240,6 +247,7 @@ fn allowed(active: &Active, step: &Step) -> Duration {
         Step::Converge { .. } => deadlines.converge,
         Step::Check { hold_for } => deadlines.converge + *hold_for,
         Step::Weights { .. } => deadlines.shift,
+        Step::Gate { within, .. } | Step::Task { within, .. } => *within,
         Step::Wait { length } if active.rollback.is_some() => *length + deadlines.converge,
         Step::Wait { length } | Step::Bake { length } => {
             *length + active.policy.blindness.budget + deadlines.converge
