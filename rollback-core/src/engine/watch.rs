@@ -81,7 +81,10 @@ impl Watch {
             let survived = catch_unwind(move || {
                 // The whole wrapper is moved in, not only the field.
                 let evidence = evidence;
-                let result = result.as_ref().map(|()| ()).map_err(|why| &**why);
+                let result = match result {
+                    Ok(()) => Ok(()),
+                    Err(why) => Err(&**why),
+                };
                 evidence.0.task_ended(at, task, result);
             });
             rule.faulted = survived.is_err();

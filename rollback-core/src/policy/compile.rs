@@ -51,7 +51,7 @@ pub(super) fn compile(document: PolicyDocument) -> Result<Policy, Problem> {
         document.bake.map(|bake| bake.0),
     )?;
     let bake = above_zero("bake", bake, "10m")?;
-    let tasks = super::strategy_read::tasks(document.tasks, &strategy)?;
+    let tasks = super::task::read(document.tasks, &strategy)?;
     let deadlines = document.deadlines;
     Ok(Policy {
         service: document.service,

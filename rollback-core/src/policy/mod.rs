@@ -14,7 +14,8 @@
 //! | [`lint`], `bounds` | what a policy promises and leaves open, with numbers |
 //! | `rules`, `shape` | the parts of a policy |
 //! | `trigger` | triggers: their documents, what becomes of them, whether they can fire |
-//! | `strategy`, `strategy_document`, `strategy_read` | the steps of a rollout, and how they are written |
+//! | `strategy`, `planned`, `strategy_document`, `strategy_read` | the steps of a rollout, and how they are written |
+//! | `task` | what a plan runs beside its changes |
 
 mod bounds;
 mod check;
@@ -24,12 +25,14 @@ mod duration;
 mod error;
 pub mod lint;
 mod place;
+mod planned;
 mod read;
 mod rules;
 mod shape;
 mod strategy;
 mod strategy_document;
 mod strategy_read;
+mod task;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "yaml")]
@@ -46,6 +49,7 @@ pub(crate) use error::Problem as PolicyProblem;
 pub(crate) use error::{data, property};
 #[cfg(feature = "yaml")]
 pub(crate) use place::{Place, Step as PolicyStep};
+pub use planned::{OnTimeout, PlannedStep, StrategyError};
 #[cfg(feature = "yaml")]
 pub(crate) use read::{one_of, read as read_value};
 pub use rules::{
@@ -53,9 +57,8 @@ pub use rules::{
     TriggerRule, Verification,
 };
 pub use shape::{MOST_POLLS, Shape};
-pub use strategy::{
-    OnTaskFailure, OnTimeout, PlannedStep, Strategy, StrategyError, TaskRule, TaskWhen,
-};
+pub use strategy::Strategy;
+pub use task::{OnTaskFailure, TaskRule, TaskWhen};
 
 use std::{sync::Arc, time::Duration};
 

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{
-    strategy::{OnTaskFailure, OnTimeout, TaskWhen},
+    planned::OnTimeout,
+    task::{OnTaskFailure, TaskWhen},
     values::{Share, Text},
 };
 

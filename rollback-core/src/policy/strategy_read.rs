@@ -1,19 +1,16 @@
 //! From a written strategy to its steps, and back.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     document::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, Share,
-        StepDocument, StrategyDocument, StrategyName, StrategySettings, TaskDocument, Text,
+        StepDocument, StrategyDocument, StrategyName, StrategySettings, Text,
     },
     error::{IntoPath as _, Problem},
     place::Step,
-    read::one_of,
-    strategy::{
-        Kind, OnTaskFailure, OnTimeout, PlannedStep, Strategy, StrategyError, TaskRule, TaskWhen,
-        TwoArms,
-    },
+    planned::{OnTimeout, PlannedStep, StrategyError},
+    strategy::{Kind, Strategy, TwoArms},
 };
 use crate::model::{Pace, Placement, Weight, duration_text};
 
@@ -306,7 +303,7 @@ fn gate(
     })
 }
 
-fn one_word(name: &str, path: Vec<Step>) -> Result<(), Problem> {
+pub(super) fn one_word(name: &str, path: Vec<Step>) -> Result<(), Problem> {
     if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Problem::new(
             path,
@@ -318,97 +315,6 @@ fn one_word(name: &str, path: Vec<Step>) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-/// The tasks, each with its place in the plan.
-pub(super) fn tasks(
-    documents: BTreeMap<Arc<str>, TaskDocument>,
-    strategy: &Strategy,
-) -> Result<Vec<TaskRule>, Problem> {
-    let path = |name: &str, key: &str| {
-        let keys = ["tasks", name, key]
-            .into_iter()
-            .filter(|key| !key.is_empty());
-        keys.map(|key| Step::Key(key.to_owned()))
-            .collect::<Vec<_>>()
-    };
-    for (index, step) in strategy.steps().iter().enumerate() {
-        if let PlannedStep::Task(name) = step
-            && !documents.contains_key(name)
-        {
-            let known: Vec<&str> = documents.keys().map(|name| &**name).collect();
-            let fix = if known.is_empty() {
-                format!("declare it, as in `tasks: {{ {name}: {{ within: 5m }} }}`")
-            } else {
-                one_of(name, &known, "declare it under `tasks`, or use one of")
-            };
-            return Err(Problem::new(
-                step_path(index, "task"),
-                format!("unknown task `{name}`"),
-                fix,
-            ));
-        }
-    }
-    let mut tasks = Vec::new();
-    for (name, document) in documents {
-        one_word(&name, path(&name, ""))?;
-        let named = strategy
-            .steps()
-            .iter()
-            .any(|step| matches!(step, PlannedStep::Task(named) if *named == name));
-        match document.when {
-            Some(_) if named => {
-                return Err(Problem::new(
-                    path(&name, "when"),
-                    format!("the steps of the strategy say when `{name}` runs"),
-                    "remove it here, or there",
-                )
-                .about_key());
-            }
-            None if !named => {
-                return Err(Problem::new(
-                    path(&name, ""),
-                    format!("nothing says when task `{name}` runs"),
-                    "add `when: before`, `ready` or `after`; or name it in the strategy's `steps`",
-                )
-                .about_key());
-            }
-            _ => {}
-        }
-        let after = document.when == Some(TaskWhen::After);
-        let on_failure = document.on_failure.unwrap_or(if after {
-            OnTaskFailure::Hold
-        } else {
-            OnTaskFailure::RollBack
-        });
-        if after && on_failure == OnTaskFailure::RollBack {
-            return Err(Problem::new(
-                path(&name, "on_failure"),
-                format!("`{name}` runs when the stable release is gone, so there is no way back"),
-                "write `hold` or `go_on`, or name the task in `steps` before `retire`",
-            ));
-        }
-        tasks.push(TaskRule {
-            within: above_zero(document.within.0, path(&name, "within"), "5m")?,
-            name,
-            when: document.when,
-            on_failure,
-        });
-    }
-    Ok(tasks)
-}
-
-/// The tasks as people write them.
-pub(super) fn written_tasks(tasks: Vec<TaskRule>) -> BTreeMap<Arc<str>, TaskDocument> {
-    let written = |task: TaskRule| {
-        let document = TaskDocument {
-            when: task.when,
-            within: Text(task.within),
-            on_failure: Some(task.on_failure),
-        };
-        (task.name, document)
-    };
-    tasks.into_iter().map(written).collect()
 }
 
 fn placement(index: usize, document: ConvergeDocument) -> Result<Placement, Problem> {
@@ -464,7 +370,7 @@ fn written_step(step: &PlannedStep, bake: Duration) -> StepDocument {
     document
 }
 
-fn step_path(index: usize, key: &str) -> Vec<Step> {
+pub(super) fn step_path(index: usize, key: &str) -> Vec<Step> {
     let mut path = "strategy.steps".into_path();
     path.push(Step::Index(index));
     if !key.is_empty() {
@@ -473,7 +379,11 @@ fn step_path(index: usize, key: &str) -> Vec<Step> {
     path
 }
 
-fn above_zero(length: Duration, path: Vec<Step>, example: &str) -> Result<Duration, Problem> {
+pub(super) fn above_zero(
+    length: Duration,
+    path: Vec<Step>,
+    example: &str,
+) -> Result<Duration, Problem> {
     if length.is_zero() {
         return Err(Problem::new(
             path,

@@ -15,7 +15,7 @@ impl From<Policy> for PolicyDocument {
         Self {
             service: policy.service,
             strategy,
-            tasks: super::strategy_read::written_tasks(policy.tasks),
+            tasks: super::task::written(policy.tasks),
             holdback: Share(arms.holdback.as_ratio()),
             check: Text(arms.check),
             poll: Text(policy.poll),

@@ -1,5 +1,6 @@
 //! The teller: reads a story's commands, plays the world, writes down what the engine said.
 
+mod platform;
 mod said;
 mod world;
 

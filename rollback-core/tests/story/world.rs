@@ -7,46 +7,44 @@ use rollback_core::{
     engine::{Engine, EngineConfig, replay},
     entry::{ChangeReport, Command, Deploy, Effect, Entry, Input, Keep, TaskAnswer, TaskReport},
     model::{
-        Accepted, Actor, Answer, Arm, ArmObservation, ArmState, Change, ChangeError, ChangeId,
-        ChannelId, Epoch, Etag, Instance, InstanceId, InstanceState, MetricId, Observation,
-        Placement, ReadError, ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp,
-        Wanted, Weight,
+        Accepted, Actor, Answer, Arm, ArmState, ChangeError, ChannelId, Epoch, Etag, MetricId,
+        ReadError, ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp, Wanted, Weight,
     },
     policy::{Policy, parse_duration},
-    ports::{Capabilities, Delivered, PermitDecision, TaskError, TaskHandle, TaskStatus},
+    ports::{Capabilities, Delivered, PermitDecision},
 };
 
 use super::said;
 
-const START: i64 = 1_800_000_000_000;
+pub(super) const START: i64 = 1_800_000_000_000;
 
 pub(crate) struct World {
-    engine: Engine,
-    journal: Vec<Entry>,
-    epoch: u64,
-    now: Timestamp,
-    permits: bool,
-    permit: Option<PermitDecision>,
-    wanted: Wanted,
-    version: u64,
+    pub(super) engine: Engine,
+    pub(super) journal: Vec<Entry>,
+    pub(super) epoch: u64,
+    pub(super) now: Timestamp,
+    pub(super) permits: bool,
+    pub(super) permit: Option<PermitDecision>,
+    pub(super) wanted: Wanted,
+    pub(super) version: u64,
     /// Releases that are not ready though they should run, with their state.
-    sick: BTreeMap<ReleaseId, ArmState>,
-    crashes: BTreeMap<ReleaseId, u32>,
+    pub(super) sick: BTreeMap<ReleaseId, ArmState>,
+    pub(super) crashes: BTreeMap<ReleaseId, u32>,
     /// What becomes of the next changes: the story's words.
-    next_results: Vec<String>,
+    pub(super) next_results: Vec<String>,
     /// What each metric says of each arm, per second of the story.
-    values: BTreeMap<(String, Option<Arm>), String>,
-    blind: bool,
-    platform_rollback: Option<rollback_core::model::PlatformRollback>,
+    pub(super) values: BTreeMap<(String, Option<Arm>), String>,
+    pub(super) blind: bool,
+    pub(super) platform_rollback: Option<rollback_core::model::PlatformRollback>,
     /// What of the release before still serves while it is replaced in place.
-    replaced: Option<(ReleaseId, Weight)>,
+    pub(super) replaced: Option<(ReleaseId, Weight)>,
     /// How far a release that takes the place of another one gets at once.
-    takes_over: Weight,
+    pub(super) takes_over: Weight,
     /// Tasks by the id of their attempt: `runs`, `succeeds` or `fails: why`.
-    tasks: BTreeMap<String, String>,
+    pub(super) tasks: BTreeMap<String, String>,
     /// What becomes of the next tasks: the story's words.
-    next_tasks: Vec<String>,
-    said: Vec<String>,
+    pub(super) next_tasks: Vec<String>,
+    pub(super) said: Vec<String>,
 }
 
 impl World {
@@ -230,7 +228,7 @@ impl World {
     }
 
     /// The controller dies and another one takes over; what was sent stays sent.
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         let mut engine = engine(self.permits);
         for entry in &self.journal {
             // Through its written form, as from a disk.
@@ -283,7 +281,7 @@ impl World {
         }
     }
 
-    fn say(&mut self, what: &str) {
+    pub(super) fn say(&mut self, what: &str) {
         let since = self.now.as_millis() - START;
         self.said.push(format!(
             "{:>7.1}s  {what}",
@@ -384,122 +382,8 @@ impl World {
         }
     }
 
-    fn start_task(&mut self, id: &ChangeId) -> Option<Result<TaskHandle, TaskError>> {
-        let word = if self.next_tasks.is_empty() {
-            "succeeds".to_owned()
-        } else {
-            self.next_tasks.remove(0)
-        };
-        assert!(!self.tasks.contains_key(&id.to_string()), "{id} twice");
-        let (first, answer) = word.split_once(", ").unwrap_or((&word, ""));
-        if first == "is not started" {
-            return Some(Err(TaskError::NotStarted {
-                why: "no room".to_owned(),
-            }));
-        }
-        if first != "is lost" {
-            self.tasks.insert(id.to_string(), first.to_owned());
-        }
-        match answer {
-            "" if first == "is lost" => Some(Err(TaskError::MaybeStarted {
-                why: "the connection broke".to_owned(),
-            })),
-            "" => Some(Ok(TaskHandle(format!("run-{}", self.tasks.len())))),
-            "the answer is lost" => Some(Err(TaskError::MaybeStarted {
-                why: "the connection broke".to_owned(),
-            })),
-            "the controller dies" => {
-                self.say("(the controller dies)");
-                self.crash();
-                None
-            }
-            other => panic!("`next task .., {other}` is not known"),
-        }
-    }
-
-    fn ask_task(&self, id: &ChangeId) -> Option<(TaskHandle, TaskStatus)> {
-        let word = self.tasks.get(&id.to_string())?;
-        let status = match word.split_once(": ") {
-            None if word == "succeeds" => TaskStatus::Succeeded,
-            None => TaskStatus::Running,
-            Some((_, why)) => TaskStatus::Failed {
-                why: why.to_owned(),
-            },
-        };
-        Some((TaskHandle(id.to_string()), status))
-    }
-
-    /// The new release has taken over so much of the traffic.
-    fn take_over(&mut self, share: Weight) {
-        if let Some((_, left)) = &mut self.replaced {
-            *left = share.rest();
-        }
-        if share == Weight::ALL {
-            self.replaced = None;
-        }
-    }
-
-    fn take(&mut self, change: &Change) {
-        if let Change::Converge {
-            release,
-            placement: Placement::InPlace(_),
-        } = change
-        {
-            let before = self.wanted.main().cloned();
-            // What is replaced back takes over from what is left of it.
-            let at_first = match &self.replaced {
-                Some((old, _)) if old == release => Weight::ALL,
-                _ => self.takes_over,
-            };
-            self.replaced = before
-                .filter(|before| before != release)
-                .map(|before| (before, Weight::ALL));
-            self.take_over(at_first);
-        }
-        self.wanted = change.applied_to(&self.wanted);
-        self.version += 1;
-    }
-
-    fn etag(&self) -> Etag {
+    pub(super) fn etag(&self) -> Etag {
         Etag::new(format!("v{}", self.version)).unwrap()
-    }
-
-    fn observe(&self) -> Observation {
-        let arms: Vec<ArmObservation> = self
-            .wanted
-            .iter()
-            .map(|(release, weight)| {
-                let left = self
-                    .replaced
-                    .as_ref()
-                    .map_or(Weight::NONE, |(_, left)| *left);
-                let (state, weight) = match self.sick.get(release) {
-                    Some(state) => (state.clone(), weight),
-                    None if left > Weight::NONE => (ArmState::Converging, left.rest()),
-                    None => (ArmState::Ready, weight),
-                };
-                let instance = Instance::new(
-                    InstanceId::new(format!("{release}-1")).unwrap(),
-                    Timestamp::from_millis(START),
-                    InstanceState::Ready,
-                )
-                .restarted(self.crashes.get(release).copied().unwrap_or(0));
-                ArmObservation::new(release.clone(), state, weight, [instance])
-            })
-            .collect();
-        let mut arms = arms;
-        if let Some((old, left)) = &self.replaced {
-            arms.push(ArmObservation::new(
-                old.clone(),
-                ArmState::Converging,
-                *left,
-                [],
-            ));
-        }
-        let mut seen = Observation::new(self.wanted.clone(), arms);
-        seen.etag = Some(self.etag());
-        seen.platform_rollback.clone_from(&self.platform_rollback);
-        seen
     }
 
     /// `12/100` a second, `0.3`, `nothing`, or a word.

@@ -3,6 +3,7 @@
 
 mod command;
 mod doubt;
+mod failed;
 mod foreign;
 mod gates;
 mod holds;

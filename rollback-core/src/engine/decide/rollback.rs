@@ -3,16 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{
-        Engine,
-        mutant::Mutant,
-        plan,
-        state::{Active, RunningStep},
-    },
-    entry::{Fact, LedgerReason, PlanKind, Standing, Step, Would},
+    engine::{Engine, mutant::Mutant, plan, state::Active},
+    entry::{Fact, LedgerReason, PlanKind, Standing, Would},
     model::{
-        Action, ArmState, Cause, Explanation, Figure, HoldExit, HoldReason, Outcome, ReleaseId,
-        Timestamp, TriggerId, Verdict,
+        Action, Cause, Explanation, HoldExit, HoldReason, Outcome, ReleaseId, Timestamp, TriggerId,
+        Verdict,
     },
     policy::{OnNoData, TaskWhen},
     ports::PermitRequest,
@@ -342,89 +337,6 @@ impl Engine {
             standing,
             because,
         })
-    }
-
-    /// The platform's evidence against the candidate, as numbers.
-    fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Explanation> {
-        let name = &active.name;
-        let explain = |rule: &str, pass: String, value: Figure, threshold: Figure, sentence| {
-            Some(Explanation {
-                rule: rule.to_owned(),
-                queries: vec!["the platform's own word".to_owned()],
-                would_pass: Some(pass),
-                figures: vec![value],
-                threshold: Some(threshold),
-                sentence,
-                ..Explanation::default()
-            })
-        };
-        let crashes = active.crashes.count();
-        let limit = active.policy.crash_limit;
-        if crashes >= limit {
-            return explain(
-                "candidate instances that end by themselves",
-                format!("fewer than {limit} crashes"),
-                Figure::new("crashes", f64::from(crashes), ""),
-                Figure::new("crash_limit", f64::from(limit), ""),
-                format!("{name} crashed {crashes} times (limit {limit})"),
-            );
-        }
-        if let Some(arm) = self
-            .state
-            .seen_since(active.opened_at)
-            .and_then(|seen| seen.arm(&active.candidate))
-            && let ArmState::Failing { why } = &arm.state
-        {
-            return explain(
-                "the platform gives the candidate up",
-                format!("{name} running"),
-                Figure::new("failing", 1.0, ""),
-                Figure::new("failing", 1.0, ""),
-                format!("{name} cannot run: {why}"),
-            );
-        }
-        let step = active.step.as_ref()?;
-        let word = active.steps.get(active.index).map(Step::word)?;
-        let guilty = !active.baked && word != "retire";
-        if let (Some(why), true) = (&step.refused, guilty) {
-            return explain(
-                "the platform refuses a step",
-                format!("a platform that takes `{word}`"),
-                Figure::new("refused", 1.0, ""),
-                Figure::new("refused", 1.0, ""),
-                format!("the platform refused to {word} {name}: {why}"),
-            );
-        }
-        let waits_for_platform = matches!(word, "converge" | "check" | "weights")
-            || (matches!(word, "wait" | "bake") && step.good_since.is_none());
-        if guilty
-            && at >= step.deadline
-            && waits_for_platform
-            && self.sees_platform(at, active)
-            && (!active.is_stopped_by_a_person() || self.is_stuck(active, step))
-        {
-            let allowed = step.deadline.since(step.entered).as_secs_f64();
-            let taken = at.since(step.entered).as_secs_f64();
-            return explain(
-                "a step must not take longer than its deadline",
-                format!("{name} ready within {allowed} s"),
-                Figure::new("taken", taken, "s"),
-                Figure::new("deadline", allowed, "s"),
-                format!("{name} was not ready: step `{word}` took longer than {allowed} s"),
-            );
-        }
-        None
-    }
-
-    /// While a person keeps a step from going on, the candidate is only late if the platform is.
-    fn is_stuck(&self, active: &Active, step: &RunningStep) -> bool {
-        match active.steps.get(active.index).and_then(Step::change) {
-            Some(change) => {
-                let asked = change.applied_to(&active.expected) == active.expected;
-                asked && !self.is_in(active, &change)
-            }
-            None => step.good_since.is_none(),
-        }
     }
 
     /// The end of a plan.
