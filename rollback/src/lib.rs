@@ -112,6 +112,8 @@ pub use policy_file::{PolicyFile, PolicyFileError};
 pub use release::ReleaseDraft;
 pub use with_traffic::WithTraffic;
 
+#[cfg(feature = "yaml")]
+pub use rollback_core::dialect;
 pub use rollback_core::{
     backtest, condition, engine, entry, inspect, ledger, memory, model, policy, ports,
 };

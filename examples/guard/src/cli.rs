@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use rollback::model::{DeploymentId, ServiceId, Timestamp};
+use rollback::{
+    dialect::Dialect,
+    model::{DeploymentId, ServiceId, Timestamp},
+};
 
 use crate::{
     errand::ErrandArgs,
@@ -111,6 +114,12 @@ pub(crate) struct Guarded {
     /// Watch by this policy instead of by the settings below
     #[arg(long, value_name = "FILE", env = "ROLLBACK_POLICY")]
     pub(crate) policy: Option<PathBuf>,
+    /// In which form the policy is written [default: by its name, else the native one]
+    #[arg(long, value_name = "DIALECT", value_parser = dialect, requires = "policy")]
+    pub(crate) dialect: Option<Dialect>,
+    /// Where the service answers, for metrics that are read from its instances [default: that of --health-url]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) address: Option<String>,
     /// Where metrics are scraped that name no source (Prometheus text format)
     #[arg(long, value_name = "URL", env = "METRICS_ENDPOINT")]
     pub(crate) metrics_url: Option<String>,
@@ -306,8 +315,11 @@ pub(crate) enum PolicyVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCheckArgs {
-    /// The policy, YAML or JSON
+    /// The policy, YAML or JSON, or in another dialect
     pub(crate) file: PathBuf,
+    /// In which form it is written [default: by its name, else the native one]
+    #[arg(long, value_name = "DIALECT", value_parser = dialect)]
+    pub(crate) dialect: Option<Dialect>,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -348,6 +360,13 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 fn service(text: &str) -> Result<ServiceId, String> {
     ServiceId::new(text).map_err(|why| why.to_string())
+}
+
+fn dialect(text: &str) -> Result<Dialect, String> {
+    Dialect::named(text).ok_or_else(|| {
+        let names: Vec<&str> = Dialect::ALL.into_iter().map(Dialect::name).collect();
+        format!("there are: {}", names.join(", "))
+    })
 }
 
 fn deployment(text: &str) -> Result<DeploymentId, String> {

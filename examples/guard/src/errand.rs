@@ -9,6 +9,10 @@ use std::{
 };
 
 use clap::Args;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process_group},
+};
 use serde::{Deserialize, Serialize};
 
 /// The hidden command that runs a script and writes down how it ended.
@@ -46,7 +50,7 @@ pub(crate) fn run(args: &ErrandArgs) -> io::Result<()> {
         .open(lock_of(&args.record))?;
     lock.lock()?;
     // Only now is it certain that whoever looks finds it running or ended.
-    fs::write(begun_of(&args.record), b"")?;
+    fs::write(begun_of(&args.record), std::process::id().to_string())?;
     let (program, rest) = args
         .command
         .split_first()
@@ -95,6 +99,27 @@ pub(crate) fn look(record: &Path) -> io::Result<Errand> {
         }
     }
     Ok(Errand::Lost)
+}
+
+/// Sends a signal to a script that runs and to all that it has started; it leads a process group.
+pub(crate) fn signal(record: &Path, signal: Signal) -> io::Result<()> {
+    // Its lock says that it lives, so the number is still its own.
+    if look(record)? != Errand::Running {
+        return Ok(());
+    }
+    let text = match fs::read_to_string(begun_of(record)) {
+        Ok(text) => text,
+        // It is only just starting.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match text.parse().ok().and_then(Pid::from_raw) {
+        Some(leader) => match kill_process_group(leader, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        None => Ok(()),
+    }
 }
 
 fn lock_of(record: &Path) -> PathBuf {

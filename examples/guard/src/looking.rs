@@ -3,6 +3,7 @@
 use std::{fs, io::Write};
 
 use rollback::{
+    dialect::Dialect,
     inspect::{CheckOptions, check_policy as check},
     store,
 };
@@ -18,7 +19,11 @@ pub(crate) fn check_policy(args: &PolicyCheckArgs) -> Fallible<u8> {
     let name = args.file.display().to_string();
     let text = fs::read_to_string(&args.file)
         .map_err(|why| Trouble::asked(format!("{name}: {why}; check the path")))?;
-    let report = check(&text, &CheckOptions::default().file(&name));
+    let mut options = CheckOptions::default().file(&name);
+    if let Some(dialect) = args.dialect.or_else(|| Dialect::of_file(&name)) {
+        options = options.dialect(dialect);
+    }
+    let report = check(&text, &options);
     if args.json {
         println!("{}", report.json());
     } else {

@@ -123,6 +123,7 @@ fn release(args: &RunArgs, directory: &Path) -> Fallible<Release> {
             .map(shell)
             .unwrap_or_default(),
         directory: directory.to_owned(),
+        address: args.guarded.address(),
     };
     let definition = serde_json::to_value(definition).map_err(Trouble::broke)?;
     ReleaseDraft::new(&name, &name)

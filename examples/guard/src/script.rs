@@ -20,6 +20,7 @@ use rollback::{
     },
     ports::{Capabilities, Deployer},
 };
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::errand::{self, Errand};
@@ -39,6 +40,9 @@ pub(crate) struct ScriptDefinition {
     pub(crate) rollback: Vec<String>,
     /// Where they run.
     pub(crate) directory: PathBuf,
+    /// Where the service answers afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
 }
 
 /// Deploy scripts as a platform. One controller at a time uses its folder.
@@ -200,6 +204,8 @@ impl Deployer for Scripts {
                 Weight::NONE,
             ),
         };
+        // What ran before anybody guarded it answered where its successors do.
+        let any = state.known.values().next();
         let arms: Vec<ArmObservation> = state
             .wanted
             .iter()
@@ -213,7 +219,15 @@ impl Deployer for Scripts {
                 let id = InstanceId::new(format!("{release}-script"));
                 let instances: Vec<Instance> = id
                     .into_iter()
-                    .map(|id| Instance::new(id, state.since, one.clone()))
+                    .map(|id| {
+                        let known = state.known.get(release).or(any);
+                        let address = known.and_then(|known| known.address.as_deref());
+                        let instance = Instance::new(id, state.since, one.clone());
+                        match address {
+                            Some(address) => instance.at(address),
+                            None => instance,
+                        }
+                    })
                     .collect();
                 ArmObservation::new(release.clone(), arm, weight, instances)
             })
@@ -243,6 +257,9 @@ impl Deployer for Scripts {
                     "a script replaces what runs; use `strategy: recreate`",
                 ));
             }
+            if let Some(record) = &state.record {
+                end(record).await?;
+            }
             self.start(&mut state, release, &asked.id)?;
         }
         state.wanted = wanted;
@@ -269,6 +286,20 @@ impl Deployer for Scripts {
         };
         tail(&record.with_extension("log"), lines).unwrap_or_default()
     }
+}
+
+/// Ends a script that still runs: two at a time would undo each other's work.
+async fn end(record: &Path) -> Result<(), ChangeError> {
+    for (signal, looks) in [(Signal::TERM, 100), (Signal::KILL, 40)] {
+        for _ in 0..looks {
+            match errand::look(record).map_err(ChangeError::not_sent)? {
+                Errand::Running => errand::signal(record, signal).map_err(ChangeError::not_sent)?,
+                Errand::Ended(_) | Errand::Lost => return Ok(()),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Err(ChangeError::not_sent("the script before it does not end"))
 }
 
 /// The last lines of a file, without control characters.

@@ -210,3 +210,44 @@ fn nobody_has_to_wait() {
     stage.ask(&["attach", deployment]).ended(0, "promoted v2");
     stage.ask(&["wait", deployment]).ended(0, "promoted v2");
 }
+
+#[test]
+fn a_deploy_command_that_takes_too_long_is_ended_before_the_way_back() {
+    let stage = Stage::new();
+    let mut run = stage.run("v2", "30");
+    let script = "echo half > current; sleep 40; echo late > current";
+    let told = support::told(run.args(["--deploy-timeout", "1", "--", "sh", "-c", script]));
+    told.ended(10, "rolled back from v2 to before-guard: deployment_failed");
+    assert_eq!(stage.current(), "before-guard");
+    let left = std::process::Command::new("pgrep")
+        .args(["-f", "sleep 40; echo late"])
+        .output()
+        .unwrap();
+    assert!(left.stdout.is_empty(), "the script still runs: {left:?}");
+}
+
+/// Document 002's variables as they are exported there.
+#[test]
+fn a_policy_in_a_dialect_is_run() {
+    let stage = Stage::new();
+    let text = "export MONITORING_DURATION=600\nexport ERROR_THRESHOLD=0.10\n";
+    let policy = stage.file("production.env", text);
+    let mut run = stage.guard(&[
+        "run",
+        "--policy",
+        policy.to_str().unwrap(),
+        "--service",
+        "shop",
+    ]);
+    run.args([
+        "--health-url",
+        &stage.health,
+        "--release",
+        "v2",
+        "--dry-run",
+    ]);
+    let told = support::told(run.args(["--", "sh", "-c", GOOD]));
+    told.ended(0, "watch it for 10m, every 10s");
+    told.ended(0, "health_check_failing");
+    assert!(told.err.contains("strategy: recreate"), "{told}");
+}
