@@ -171,7 +171,7 @@ impl Recording {
         let unseen = missing::unseen(&policy, &rules, |metric, arm| self.answers(metric, arm));
         let mut seen = Seen::new(deploy_at, policy.poll, unseen);
         let metrics = self.metrics().into_iter();
-        let not_read = metrics.filter(|metric| policy.metric(metric).is_none());
+        let not_read = metrics.filter(|metric| policy.read(metric).is_none());
         seen.course.not_read = not_read.cloned().collect();
         let mut world = self.world(&policy, around, deploy_at);
         let mut tell = |engine: &Engine, entry: Entry, seen: &mut Seen| {

@@ -32,7 +32,7 @@ impl Feed {
             gathered: (other.poll > recorded.poll).then(Vec::new),
             ..Self::default()
         };
-        for metric in &other.metrics {
+        for metric in other.metrics.iter().filter(|metric| metric.judged) {
             match asked_by(recorded, metric) {
                 Some(known) => {
                     let same = feed.same.entry(known.id.clone()).or_default();
@@ -102,6 +102,13 @@ impl Feed {
                 }
                 Some(Input::Reported(report))
             }
+            Input::TaskReported(report) => {
+                let mut report = report.clone();
+                if let Some(id) = self.changes.get(&report.id) {
+                    report.id = id.clone();
+                }
+                Some(Input::TaskReported(report))
+            }
             Input::Observed {
                 asked_at,
                 result: Ok(observation),
@@ -152,7 +159,7 @@ pub(super) fn asked_by<'a>(policy: &'a Policy, metric: &Metric) -> Option<&'a Me
     let same = |known: &&Metric| {
         known.query == metric.query && known.per == metric.per && known.source == metric.source
     };
-    let namesake = policy.metric(&metric.id).filter(same);
+    let namesake = policy.read(&metric.id).filter(same);
     namesake.or_else(|| policy.metrics.iter().find(same))
 }
 

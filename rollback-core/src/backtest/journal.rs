@@ -382,8 +382,8 @@ impl<'a> Run<'a> {
             Some((then, known))
                 if known.does_the_same(&turn) && then.since(at) <= self.tolerance =>
             {
-                if let (Turn::Change { id: known, .. }, Turn::Change { id, .. }) = (known, &turn) {
-                    self.feed.same_change(known, id);
+                if let (Some(known), Some(attempt)) = (known.attempt(), turn.attempt()) {
+                    self.feed.same_change(known, attempt);
                 }
                 self.same += 1;
                 None

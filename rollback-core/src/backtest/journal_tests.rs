@@ -176,6 +176,47 @@ fn what_was_never_recorded_is_never_good() {
 }
 
 #[test]
+fn what_was_only_recorded_is_there_for_another_policy() {
+    let slow = r#"{"name": "slow", "when": "p95 > 80", "for": "20s"}"#;
+    let other = policy("", &format!("{},{slow}", high(5, 30, "roll_back")));
+    let mut document = serde_json::to_value(policy("", &high(5, 30, "roll_back"))).unwrap();
+    document["record"] = serde_json::json!({ "latency": document["metrics"]["p95"] });
+    document["metrics"].as_object_mut().unwrap().remove("p95");
+    let records: Policy = serde_json::from_value(document).unwrap();
+    assert_eq!(
+        serde_json::to_value(&records).unwrap()["record"]
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
+    let mut entries = journal(&bad_from(99), &records);
+    // The recording calls it p95, and this policy another name.
+    for entry in &mut entries {
+        if let Input::Readings { answers } = &mut entry.input {
+            let unread = answers
+                .iter_mut()
+                .filter(|a| a.metric.as_str() == "latency");
+            for answer in unread {
+                let reading = crate::model::Reading::new(
+                    crate::model::Window::new(
+                        entry.at.before(std::time::Duration::from_secs(10)),
+                        entry.at,
+                    ),
+                    crate::model::Sample::Gauge(90.0),
+                );
+                answer.result = Ok(reading);
+            }
+        }
+    }
+    let answer = one(&entries, &other);
+    let Comparison::ActsEarlier { at, saved: None } = answer.comparison else {
+        panic!("{}", answer.sentence)
+    };
+    assert_eq!(after(at), 30);
+}
+
+#[test]
 fn another_plan_is_another_world() {
     let entries = journal(&bad_from(99), &policy("", &high(5, 30, "roll_back")));
     let other = policy(r#""holdback": "20%","#, &high(5, 30, "roll_back"));

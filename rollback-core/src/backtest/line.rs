@@ -1,6 +1,6 @@
 //! What happened to a deployment, as far as it changed the world.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 
@@ -20,6 +20,14 @@ pub enum Turn {
     Change {
         /// What.
         change: Change,
+        /// As which attempt.
+        #[serde(skip)]
+        id: ChangeId,
+    },
+    /// A task was started.
+    Task {
+        /// Which.
+        task: Arc<str>,
         /// As which attempt.
         #[serde(skip)]
         id: ChangeId,
@@ -47,6 +55,10 @@ impl Turn {
                 change: change.clone(),
                 id: id.clone(),
             }),
+            Fact::TaskIntended { id, task, .. } => Some(Self::Task {
+                task: Arc::clone(task),
+                id: id.clone(),
+            }),
             Fact::PermitRequested { .. } => Some(Self::AskFleet),
             Fact::RollbackDecided { target, cause, .. } => Some(Self::RollBack {
                 target: target.clone(),
@@ -69,6 +81,7 @@ impl Turn {
             (Self::End { outcome: one }, Self::End { outcome: other }) => {
                 one.word() == other.word()
             }
+            (Self::Task { task: one, .. }, Self::Task { task: other, .. }) => one == other,
             (Self::AskFleet, Self::AskFleet) => true,
             _ => false,
         }
@@ -77,6 +90,14 @@ impl Turn {
     /// Whether it goes back, or asks to.
     pub(super) const fn goes_back(&self) -> bool {
         matches!(self, Self::AskFleet | Self::RollBack { .. })
+    }
+
+    /// The id of the attempt, of what is sent and answered.
+    pub(super) const fn attempt(&self) -> Option<&ChangeId> {
+        match self {
+            Self::Change { id, .. } | Self::Task { id, .. } => Some(id),
+            _ => None,
+        }
     }
 
     /// The rule that led to it.
@@ -95,6 +116,7 @@ impl fmt::Display for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Change { change, .. } => write!(f, "{change}"),
+            Self::Task { task, .. } => write!(f, "start task {task}"),
             Self::AskFleet => f.write_str("ask the fleet for a rollback"),
             Self::RollBack { target, cause } => write!(f, "roll back to {target} ({cause})"),
             Self::End { outcome } => write!(f, "end: {outcome}"),

@@ -197,7 +197,7 @@ impl<'a> World<'a> {
         let from = ask.window.from;
         let state = self
             .policy
-            .metric(&ask.metric)
+            .read(&ask.metric)
             .is_some_and(|metric| metric.unit == Unit::State);
         let arm = ask.scope.arm();
         let of_arm = |series: &&Series| match (arm, &ask.scope) {

@@ -69,7 +69,7 @@ impl Intake {
     ) -> &[Sum] {
         self.sums.clear();
         for answer in answers {
-            let Some(metric) = policy.metric(&answer.metric) else {
+            let Some(metric) = policy.read(&answer.metric) else {
                 continue;
             };
             let fresh = match &answer.result {
@@ -78,7 +78,7 @@ impl Intake {
                     .filter(|_| circumstances.is_warm(metric, &answer.scope, reading)),
                 Err(error) => Some(Err(error.clone())),
             };
-            if let Some(result) = fresh {
+            if let Some(result) = fresh.filter(|_| metric.judged) {
                 self.sum_up(metric, &answer.scope, result);
             }
         }
@@ -388,5 +388,26 @@ mod tests {
         let stale = [answer("p95", "i1", 0, 1, Sample::Gauge(1.0))];
         let sums = intake.take(&policy(), &stale, at(60), &circumstances());
         assert_eq!(sums[0].result, Some(Err(ReadError::NoData)));
+    }
+
+    #[test]
+    fn what_is_only_recorded_moves_its_mark_and_says_nothing() {
+        let policy: Policy = serde_json::from_str(
+            r#"{"bake":"10s","record":{"cpu":{"unit":"percent","query":"q"}},"triggers":[]}"#,
+        )
+        .unwrap();
+        let mut intake = Intake::default();
+        let scope = Scope::Arm(Arm::Candidate);
+        let answers = [Answer {
+            scope: scope.clone(),
+            ..answer("cpu", "i1", 0, 1, Sample::Gauge(1.0))
+        }];
+        assert!(
+            intake
+                .take(&policy, &answers, at(1), &circumstances())
+                .is_empty()
+        );
+        let metric = MetricId::new("cpu").unwrap();
+        assert_eq!(intake.mark(&metric, &scope), Some(at(1)));
     }
 }

@@ -30,7 +30,12 @@ enum Finest {
 pub(super) fn check(policy: &Policy) -> Result<(), Problem> {
     times(policy)?;
     for metric in &policy.metrics {
-        self::metric(metric)?;
+        let checked = self::metric(metric);
+        if metric.judged {
+            checked?;
+        } else {
+            checked.map_err(Problem::of_record)?;
+        }
     }
     for (index, rule) in policy.triggers.iter().enumerate() {
         trigger::check(policy, index, rule)?;

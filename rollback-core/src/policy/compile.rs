@@ -26,11 +26,15 @@ impl TryFrom<PolicyDocument> for Policy {
 }
 
 pub(super) fn compile(document: PolicyDocument) -> Result<Policy, Problem> {
-    let metrics = document
+    let mut metrics = document
         .metrics
         .into_iter()
         .map(|(id, document)| metric(id, document))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    for (id, document) in document.record {
+        let recorded = record(id, document, &metrics).map_err(Problem::of_record)?;
+        metrics.push(recorded);
+    }
     let poll = above_zero("poll", document.poll.0, "10s")?;
     let mut triggers: Vec<TriggerRule> = Vec::new();
     for (index, document) in document.triggers.into_iter().enumerate() {
@@ -114,6 +118,19 @@ pub(super) fn above_zero(
     Ok(duration)
 }
 
+/// A metric that no rule reads.
+fn record(id: MetricId, document: MetricDocument, judged: &[Metric]) -> Result<Metric, Problem> {
+    if judged.iter().any(|metric| metric.id == id) {
+        return Err(Problem::new(
+            (&id, ""),
+            format!("`{id}` stands under `metrics` too, and is recorded anyway"),
+            "remove it here, or give it another name",
+        )
+        .about_key());
+    }
+    Ok(metric(id, document)?.only_recorded())
+}
+
 fn metric(id: MetricId, document: MetricDocument) -> Result<Metric, Problem> {
     let both = "give either `query`, or both `bad` and `total`";
     let problem = |key, message: &str| Err(Problem::new((&id, key), message, both).about_key());
@@ -149,5 +166,6 @@ fn metric(id: MetricId, document: MetricDocument) -> Result<Metric, Problem> {
         query,
         source: document.source,
         warmup: document.warmup.0,
+        judged: true,
     })
 }

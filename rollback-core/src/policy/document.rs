@@ -49,6 +49,10 @@ pub struct PolicyDocument {
     /// `metrics:` what is read, by name. Names are letters, digits and `_`.
     #[serde(default)]
     pub metrics: BTreeMap<MetricId, MetricDocument>,
+    /// `record:` what is read with the metrics and journaled, and judged by nobody, by name: so that
+    /// another policy can be tried on it later. Default: nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub record: BTreeMap<MetricId, MetricDocument>,
     /// `triggers:` what must not be true; at least one is required for a promotion.
     #[serde(default)]
     pub triggers: Vec<TriggerDocument>,

@@ -198,6 +198,14 @@ impl Problem {
         path_text(&self.path)
     }
 
+    /// The same about a metric that stands under `record`.
+    pub(super) fn of_record(mut self) -> Self {
+        if let Some(Step::Key(group)) = self.path.first_mut() {
+            "record".clone_into(group);
+        }
+        self
+    }
+
     /// The same about the key itself.
     pub(super) fn about_key(mut self) -> Self {
         self.key = true;

@@ -95,7 +95,7 @@ pub struct Policy {
     pub tasks: Vec<TaskRule>,
     /// How often metrics are read and the platform is looked at while a watch is open.
     pub poll: Duration,
-    /// What is read.
+    /// What is read; some of it only to be recorded.
     pub metrics: Vec<Metric>,
     /// What must not be true.
     pub triggers: Vec<TriggerRule>,
@@ -118,23 +118,30 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The metric of that name.
+    /// The metric of that name that rules may read.
     #[must_use]
     pub fn metric(&self, id: &MetricId) -> Option<&Metric> {
+        self.read(id).filter(|metric| metric.judged)
+    }
+
+    /// What is read under that name, be it judged or only recorded.
+    #[must_use]
+    pub fn read(&self, id: &MetricId) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.id == *id)
     }
 
     /// The metrics as conditions name them.
     #[must_use]
     pub fn catalogue(&self) -> MetricCatalogue {
-        self.metrics
-            .iter()
-            .fold(MetricCatalogue::new(), |known, metric| match metric.per {
+        self.metrics.iter().filter(|metric| metric.judged).fold(
+            MetricCatalogue::new(),
+            |known, metric| match metric.per {
                 PerScope::Service => known.per_service(metric.id.as_str(), metric.unit),
                 PerScope::Arm | PerScope::Instance => {
                     known.per_arm(metric.id.as_str(), metric.unit)
                 }
-            })
+            },
+        )
     }
 
     /// Identifies the policy by its canonical document.

@@ -135,7 +135,7 @@ fn refuse_lists(value: &Value) -> Result<(), Problem> {
             path
         })?;
     }
-    for group in ["metrics", "tasks"] {
+    for group in ["metrics", "record", "tasks"] {
         let named = value.get(group).and_then(Value::as_object);
         for (name, one) in named.into_iter().flatten() {
             refuse(one, &|| {

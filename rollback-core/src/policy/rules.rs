@@ -24,6 +24,8 @@ pub struct Metric {
     pub source: Option<Arc<str>>,
     /// Readings of an arm younger than this are not judged.
     pub warmup: Duration,
+    /// Whether rules may read it; else it is only journaled (`record:`).
+    pub judged: bool,
 }
 
 impl Metric {
@@ -37,7 +39,15 @@ impl Metric {
             query,
             source: None,
             warmup: Duration::ZERO,
+            judged: true,
         }
+    }
+
+    /// The same, read and journaled, and judged by nobody.
+    #[must_use]
+    pub const fn only_recorded(mut self) -> Self {
+        self.judged = false;
+        self
     }
 }
 

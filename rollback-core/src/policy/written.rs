@@ -1,5 +1,7 @@
 //! From a policy back to its document, which reads as the same policy.
 
+use std::collections::BTreeMap;
+
 use super::{
     Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument,
     document::{
@@ -7,11 +9,13 @@ use super::{
         OnNoDataName, PerName, Share, Text, VerifyDocument,
     },
 };
-use crate::model::Query;
+
+use crate::model::{MetricId, Query};
 
 impl From<Policy> for PolicyDocument {
     fn from(policy: Policy) -> Self {
         let (strategy, arms) = super::strategy_read::written(&policy.strategy, policy.bake);
+        let (judged, recorded) = policy.metrics.into_iter().partition(|metric| metric.judged);
         Self {
             service: policy.service,
             strategy,
@@ -19,11 +23,8 @@ impl From<Policy> for PolicyDocument {
             holdback: Share(arms.holdback.as_ratio()),
             check: Text(arms.check),
             poll: Text(policy.poll),
-            metrics: policy
-                .metrics
-                .into_iter()
-                .map(|metric| (metric.id.clone(), MetricDocument::from(metric)))
-                .collect(),
+            metrics: documents(judged),
+            record: documents(recorded),
             triggers: policy.triggers.into_iter().map(Into::into).collect(),
             bake: Some(Text(policy.bake)),
             verify: VerifyDocument {
@@ -60,6 +61,13 @@ impl From<Policy> for PolicyDocument {
             crash_limit: policy.crash_limit,
         }
     }
+}
+
+fn documents(metrics: Vec<Metric>) -> BTreeMap<MetricId, MetricDocument> {
+    let named = metrics
+        .into_iter()
+        .map(|metric| (metric.id.clone(), metric.into()));
+    named.collect()
 }
 
 impl From<Metric> for MetricDocument {
