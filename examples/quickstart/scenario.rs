@@ -37,6 +37,8 @@ pub(crate) enum Scenario {
     DatabaseDown,
     /// It keeps what it should throw away, and grows with every request
     MemoryLeak,
+    /// It fails for a second, recovers for two, and fails again
+    Flapping,
     /// Nothing is wrong with it, but the database that it shares with version 1 is sick for a while
     BrownOut,
     /// Hardly anybody comes, and one of its first answers is an error
@@ -75,6 +77,10 @@ const POLICY: PolicyFile = PolicyFile {
 
 const LOW_TRAFFIC: PolicyFile = PolicyFile {
     text: include_str!("policies/low-traffic.yml"),
+};
+
+const FLAPPING: PolicyFile = PolicyFile {
+    text: include_str!("policies/flapping.yml"),
 };
 
 const HEALTHY: Setting = Setting {
@@ -126,6 +132,10 @@ impl Scenario {
                 ..at_start(Content::Good, "cannot reach the database")
             },
             Self::MemoryLeak => once_it_runs("memory-leak:768", &[Kind::Memory]),
+            Self::Flapping => Setting {
+                policy: FLAPPING,
+                ..once_it_runs("flapping:1s/3s", &[Kind::Errors])
+            },
             Self::BrownOut => Setting {
                 end: End::WaitedOut,
                 ..HEALTHY

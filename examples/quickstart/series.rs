@@ -121,7 +121,12 @@ impl Row {
             figures.outcome.replace('_', " "),
             noticed_by.cloned().unwrap_or_else(|| "-".to_owned()),
             after(figures.noticed_after_ms.or(figures.held_after_ms)),
-            after(figures.restored_after_ms),
+            // What was not called back restored nothing, whenever its last bad answer was.
+            after(
+                figures
+                    .restored_after_ms
+                    .filter(|_| figures.decided_by.is_some()),
+            ),
             format!("{} of {}", figures.failed, figures.requests),
             if self.as_it_should { "yes" } else { "NO" }.to_owned(),
         ]
