@@ -56,11 +56,13 @@ fn main() -> ExitCode {
                 match cli.program {
                     Some(program) => run(program).await,
                     None if cli.story.list => {
-                        let _ = writeln!(
-                            std::io::stdout(),
-                            "{}",
-                            series::list(Scenario::value_variants())
-                        );
+                        let all = Scenario::value_variants();
+                        let list = if cli.story.json {
+                            series::list_as_events(all)
+                        } else {
+                            series::list(all)
+                        };
+                        let _ = writeln!(std::io::stdout(), "{list}");
                         Ok(ExitCode::SUCCESS)
                     }
                     None => series::tell(cli.story).await,

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::StoryArgs;
 use crate::ending::time;
@@ -51,26 +52,36 @@ pub(crate) async fn tell(args: StoryArgs) -> Result<ExitCode, Trouble> {
 /// The scenarios that there are, for people to choose from.
 pub(crate) fn list(scenarios: &[Scenario]) -> String {
     let name = |scenario: &Scenario| scenario.to_string();
-    let width = scenarios
-        .iter()
-        .map(|one| name(one).len())
-        .max()
-        .unwrap_or(0);
+    let names = scenarios.iter().map(|scenario| name(scenario).len());
+    let width = names.max().unwrap_or(0);
     let mut lines = vec![
         "What can be wrong with version 2 (--scenario NAME, several with commas, or all):"
             .to_owned(),
     ];
     for scenario in scenarios {
-        let setting = scenario.setting();
         lines.push(format!(
-            "  {:<width$}  {}\n  {:<width$}    must end: {}",
+            "  {:<width$}  {}",
             name(scenario),
-            scenario.about(),
-            "",
-            setting.end,
+            scenario.about()
         ));
+        let end = scenario.setting().end;
+        lines.push(format!("  {:<width$}    must end: {end}", ""));
     }
     lines.join("\n")
+}
+
+/// The same for programs, one event a line.
+pub(crate) fn list_as_events(scenarios: &[Scenario]) -> String {
+    let event = |scenario: &Scenario| {
+        json!({
+            "event": "scenario",
+            "name": scenario,
+            "about": scenario.about(),
+            "must_end": scenario.setting().end.to_string(),
+        })
+        .to_string()
+    };
+    scenarios.iter().map(event).collect::<Vec<_>>().join("\n")
 }
 
 /// What several stories came to.
@@ -217,5 +228,10 @@ mod tests {
             let line = format!("\n  {scenario} ");
             assert_eq!(list.matches(&line).count(), 1, "{scenario} in\n{list}");
         }
+        let events = list_as_events(Scenario::value_variants());
+        let first: serde_json::Value =
+            serde_json::from_str(events.lines().next().unwrap()).unwrap();
+        assert_eq!(first["name"], "healthy");
+        assert_eq!(events.lines().count(), Scenario::value_variants().len());
     }
 }

@@ -54,14 +54,14 @@ impl Ready {
 /// Why a program of the demo did not come up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChildError {
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start the {program}: {source}")]
     Spawn {
         program: String,
         source: std::io::Error,
     },
-    #[error("{program} did not start: {said}")]
+    #[error("the {program} did not start: {said}")]
     Ended { program: String, said: String },
-    #[error("{program} said nothing within {} s", READY_WITHIN.as_secs())]
+    #[error("the {program} said nothing within {} s", READY_WITHIN.as_secs())]
     Silent { program: String },
 }
 
@@ -71,7 +71,8 @@ pub(crate) async fn start(
     program: &str,
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<Ready, ChildError> {
-    let named = || program.to_owned();
+    // As people know it, and not as the hidden argument.
+    let named = || program.trim_start_matches("demo-").to_owned();
     let mut child = Command::new(executable)
         .arg(program)
         .args(args)
@@ -150,12 +151,15 @@ mod tests {
         let error = shell("echo 'Error: the port is in use' >&2; exit 1")
             .await
             .unwrap_err();
-        assert_eq!(error.to_string(), "-c did not start: the port is in use");
+        assert_eq!(
+            error.to_string(),
+            "the -c did not start: the port is in use"
+        );
         let absent = start("/nowhere/quickstart".into(), "demo-shop", [])
             .await
             .unwrap_err();
         assert!(
-            absent.to_string().contains("cannot start demo-shop"),
+            absent.to_string().contains("cannot start the shop"),
             "{absent}"
         );
     }

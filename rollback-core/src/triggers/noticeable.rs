@@ -49,14 +49,18 @@ impl Noticeable {
         let share = (stable.bad() as f64 + 0.5) / (stable.total() as f64 + 1.0);
         let (requests, of_stable) = (candidate.total(), stable.total());
         let ratio = smallest_detectable_ratio(requests, of_stable, share, min_effect, rate);
+        let requests = match requests {
+            1 => "1 request".to_owned(),
+            many => format!("{many} requests"),
+        };
         let words = match ratio {
             Some(ratio) => format!(
-                "with {requests} requests of the candidate only {} times as many errors could have \
+                "with {requests} of the candidate only {} times as many errors could have \
                  been noticed",
                 short(ratio)
             ),
             None => format!(
-                "with {requests} requests of the candidate no number of errors could have been \
+                "with {requests} of the candidate no number of errors could have been \
                  noticed"
             ),
         };

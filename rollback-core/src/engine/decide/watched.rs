@@ -87,14 +87,17 @@ impl Engine {
                     .iter()
                     .all(|rule| rule.two_arm || rule.verdict == Verdict::Pass);
             if active.policy.on_inconclusive == OnInconclusive::Hold || !one_arm_passes {
-                let Verdict::Inconclusive(why) = &rule.verdict else {
+                // In the rule's words of now: those that were journaled when it began to say so are old.
+                let ((Verdict::Inconclusive(why), _) | (_, Verdict::Inconclusive(why))) =
+                    (rule.judge(at), rule.verdict.clone())
+                else {
                     return None;
                 };
                 return Some(Fact::Held {
                     deployment: active.id.clone(),
                     reason: HoldReason::Inconclusive {
                         trigger: rule.id.clone(),
-                        why: Arc::clone(why),
+                        why,
                     },
                     exits: vec![
                         HoldExit::DataReturns,
