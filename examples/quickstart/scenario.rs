@@ -41,7 +41,7 @@ pub(crate) enum Scenario {
     Flapping,
     /// Nothing is wrong with it, but the database that it shares with version 1 is sick for a while
     BrownOut,
-    /// Hardly anybody comes, and one of its first answers is an error
+    /// Hardly anybody comes, and each of its processes answers one of the first requests badly
     LowTraffic,
 }
 
