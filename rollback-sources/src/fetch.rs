@@ -85,6 +85,21 @@ pub enum SourceError {
     Client(String),
 }
 
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Credentials {
+    None,
+    Bearer(Secret<String>),
+    #[cfg_attr(
+        not(feature = "prometheus-api"),
+        expect(dead_code, reason = "for the API alone")
+    )]
+    Basic {
+        user: String,
+        password: Secret<String>,
+    },
+}
+
 /// An answer, whatever its status.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -150,11 +165,28 @@ impl Fetcher {
         accept: &'static str,
         bearer: Option<&Secret<String>>,
     ) -> Result<Page, FetchError> {
+        let credentials = bearer.map_or(Credentials::None, |token| {
+            Credentials::Bearer(token.clone())
+        });
+        self.get_as(url, accept, &credentials).await
+    }
+
+    /// The same for whoever these are.
+    pub(crate) async fn get_as(
+        &self,
+        url: &str,
+        accept: &'static str,
+        credentials: &Credentials,
+    ) -> Result<Page, FetchError> {
         check_url(url).map_err(|error| FetchError::Address(error.to_string()))?;
         let mut request = self.client.get(url).header("Accept", accept);
-        if let Some(token) = bearer {
-            request = request.bearer_auth(token.expose());
-        }
+        request = match credentials {
+            Credentials::None => request,
+            Credentials::Bearer(token) => request.bearer_auth(token.expose()),
+            Credentials::Basic { user, password } => {
+                request.basic_auth(user, Some(password.expose()))
+            }
+        };
         let answer = request
             .send()
             .await

@@ -4,6 +4,7 @@
 //! | source | asks | answers |
 //! |---|---|---|
 //! | [`PrometheusText`] | `/metrics` of each instance, in the Prometheus text format | running totals since the process's start, or one value |
+//! | `PrometheusApi` (feature `prometheus-api`) | the query API of a Prometheus | counts within the window, or one value |
 //! | [`HttpHealth`] | a path of each instance | `up` or `down`, or failed checks of all checks; status, time and size of the answer |
 //! | [`HttpJson`] | a path of each instance, or one URL | a field of the JSON body |
 //!
@@ -12,10 +13,12 @@
 //!
 //! Rooms: `fetch` (one bounded request), `exposition` (the text format), `query` (the language)
 //! and `selector` (what it means), `subject` (whom a question is about) and `places` (where it is
-//! asked), `text`, `health` with `aspect` and `checks`, and `json` (the sources).
+//! asked), `text`, `health` with `aspect` and `checks`, `json`, and `api` (the sources).
 //!
 //! [`NoData`]: rollback_core::model::ReadError::NoData
 
+#[cfg(feature = "prometheus-api")]
+mod api;
 mod aspect;
 mod checks;
 mod exposition;
@@ -31,6 +34,8 @@ mod selector;
 mod subject;
 mod text;
 
+#[cfg(feature = "prometheus-api")]
+pub use api::PrometheusApi;
 pub use checks::web_service_checks;
 pub use fetch::{Limits, SourceError};
 pub use health::HttpHealth;

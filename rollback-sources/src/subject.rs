@@ -51,7 +51,7 @@ impl<'a> Names<'a> {
         Ok(filled)
     }
 
-    fn value(&self, name: &str) -> Result<&'a str, Cow<'static, str>> {
+    pub(crate) fn value(&self, name: &str) -> Result<&'a str, Cow<'static, str>> {
         let value = match name {
             "service" => Some(self.service),
             "release" => self.release,

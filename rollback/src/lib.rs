@@ -44,8 +44,9 @@
 //! |---|---|
 //! | `yaml` (default) | policies in YAML, `Policy::from_yaml_file` |
 //! | `sqlite` | journal and release store on SQLite |
-//! | `process` | this machine as a platform |
-//! | `sources` | text-format scraping, HTTP health |
+//! | `process` | this machine as a platform: supervised processes, a deploy script, git |
+//! | `sources` | text-format scraping, HTTP health, JSON bodies |
+//! | `prometheus-api` | the query API of Prometheus |
 //! | `prometheus` | the controller's own metrics on your registry |
 //!
 //! # Rooms

@@ -75,6 +75,39 @@ impl Server {
         server
     }
 
+    /// Serves as well, and tells `reply` when a request begins and again before it is answered,
+    /// others having had their turn in between.
+    pub(crate) async fn start_slow(reply: impl Fn(bool) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            requests: Arc::default(),
+            sent: Arc::default(),
+        };
+        let (requests, reply) = (Arc::clone(&server.requests), Arc::new(reply));
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (requests, reply) = (Arc::clone(&requests), Arc::clone(&reply));
+                tokio::spawn(async move {
+                    let Some(head) = head(&mut stream).await else {
+                        return;
+                    };
+                    requests.lock().unwrap().push(head);
+                    let _ = reply(true);
+                    for _ in 0..200 {
+                        tokio::task::yield_now().await;
+                    }
+                    if let Reply::Raw(bytes) = reply(false) {
+                        let _ = stream.write_all(&bytes).await;
+                        let _ = stream.shutdown().await;
+                    }
+                });
+            }
+        });
+        server
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -96,14 +129,9 @@ async fn serve(
     requests: Arc<Mutex<Vec<String>>>,
     sent: Arc<AtomicUsize>,
 ) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    let head = String::from_utf8(head).unwrap();
+    let Some(head) = head(&mut stream).await else {
+        return;
+    };
     let path = head.split(' ').nth(1).unwrap().to_owned();
     requests.lock().unwrap().push(head);
     match reply(&path) {
@@ -121,6 +149,15 @@ async fn serve(
             }
         }
     }
+}
+
+/// The head of a request, if all of it comes.
+async fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
 }
 
 /// An address where nobody listens.

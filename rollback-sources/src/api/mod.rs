@@ -1,0 +1,10 @@
+//! The query API of Prometheus as a metric source.
+//!
+//! Rooms: `render` (placeholders in PromQL, escaped for where they stand), `answer` (what the API's
+//! JSON means), `source` (one batch of questions, bounded).
+
+mod answer;
+mod render;
+mod source;
+
+pub use source::PrometheusApi;
