@@ -3,11 +3,13 @@
 //!
 //! [`check_policy`] reads a text and answers with a [`PolicyReport`], for people
 //! ([`PolicyReport::text`]), for programs ([`PolicyReport::json`]) and for build logs
-//! ([`PolicyReport::annotations`]). It asks no network and needs no credentials.
+//! ([`PolicyReport::annotations`]). [`policy_docs`] tells every key, [`SCHEMA`] is for editors. It asks no network and needs no credentials.
 
+mod docs;
 mod phases;
 mod report;
 
+pub use docs::{SCHEMA, policy_docs, policy_sections};
 pub use phases::{Phase, phases};
 pub use report::{Numbers, PolicyReport};
 

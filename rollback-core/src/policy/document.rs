@@ -22,6 +22,7 @@ use crate::{
 
 /// A policy as it is written. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PolicyDocument {
     /// `service:` the service it is written for. Default: fits any.
@@ -31,7 +32,7 @@ pub struct PolicyDocument {
     /// group with `canary`, `rolling` or `steps`. Default: `blue_green`.
     #[serde(default)]
     pub strategy: StrategyDocument,
-    /// `tasks:` what the plan runs beside its changes, by name.
+    /// `tasks:` what the plan runs beside its changes, by name. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<Arc<str>, TaskDocument>,
     /// `holdback:` the share of the traffic that stays with the stable release during the bake,
@@ -92,6 +93,7 @@ pub struct PolicyDocument {
 
 /// `on_no_data:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnNoDataName {
     /// `hold`: wait for a person or for data.
@@ -103,6 +105,7 @@ pub enum OnNoDataName {
 
 /// `on_inconclusive:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnInconclusiveName {
     /// `promote`, if the required one-arm triggers passed.
@@ -114,6 +117,7 @@ pub enum OnInconclusiveName {
 
 /// `bootstrap:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BootstrapName {
     /// `trust_running`: what runs and is ready counts as proven.
@@ -125,6 +129,7 @@ pub enum BootstrapName {
 
 /// One of `metrics:`. Either `query`, or both `bad` and `total`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MetricDocument {
     /// `unit:` `ratio` (0 to 1), `percent` (0 to 100), `ms`, `s`, `count`, `bytes` or `state`
@@ -155,6 +160,7 @@ pub struct MetricDocument {
 
 /// `per:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PerName {
     /// `service`: the service as a whole.
@@ -168,6 +174,7 @@ pub enum PerName {
 
 /// `verify:` what a rollback must show before it counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifyDocument {
     /// `for:` how long the restored release must be good without a break. Default: `30s`.
@@ -188,6 +195,7 @@ impl Default for VerifyDocument {
 
 /// `deadlines:` when a step is stuck; each above zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadlinesDocument {
     /// `preflight:` the checks before anything is changed. Default: `1m`.
@@ -223,6 +231,7 @@ impl Default for DeadlinesDocument {
 
 /// `budget:` how many rollbacks are allowed, failed ones counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetDocument {
     /// `rollbacks:` so many. A number. Default: `3`.

@@ -9,6 +9,7 @@
 //! | [`document`] | every key that can be written, with unit and default |
 //! | `read`, `tree`, `place`, `error` | text to document, and where in the text a mistake is |
 //! | `values`, `duration` | durations and shares |
+//! | `schema` | the JSON Schema of it all (feature `schema`) |
 //! | `compile`, `written` | document to policy and back |
 //! | `check` | names, conditions, and triggers that can fire at all |
 //! | [`lint`], `bounds` | what a policy promises and leaves open, with numbers |
@@ -28,6 +29,8 @@ mod place;
 mod planned;
 mod read;
 mod rules;
+#[cfg(feature = "schema")]
+mod schema;
 mod shape;
 mod strategy;
 mod strategy_document;
@@ -56,6 +59,8 @@ pub use rules::{
     Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
     TriggerRule, Verification,
 };
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use shape::{MOST_POLLS, Shape};
 pub use strategy::Strategy;
 pub use task::{OnTaskFailure, TaskRule, TaskWhen};

@@ -55,6 +55,7 @@ impl PlannedStep {
 /// What follows when nobody opened a gate in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnTimeout {
     /// `hold`: go on waiting for a person, and say so.
     #[default]

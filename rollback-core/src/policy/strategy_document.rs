@@ -12,6 +12,7 @@ use super::{
 
 /// `strategy:` the steps of a rollout: one of the names, or a group with one key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum StrategyDocument {
     /// `blue_green`, `canary`, `rolling` or `recreate`, with its defaults.
@@ -22,6 +23,7 @@ pub enum StrategyDocument {
 
 /// `strategy:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StrategyName {
     /// `blue_green`: beside, check, shift, bake, retire.
@@ -38,6 +40,7 @@ pub enum StrategyName {
 
 /// `strategy:` with settings. Exactly one key.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StrategySettings {
     /// `canary:` shares and waits.
@@ -53,6 +56,7 @@ pub struct StrategySettings {
 
 /// `canary:`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CanaryDocument {
     /// `steps:` the candidate's shares of the traffic, one after the other. Default:
@@ -79,6 +83,7 @@ impl Default for CanaryDocument {
 
 /// `rolling:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RollingDocument {
     /// `max_unavailable:` so many instances may be missing meanwhile. A number. Default: `0`.
@@ -98,6 +103,7 @@ impl Default for RollingDocument {
 
 /// One of `steps:`. Exactly one of the keys.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct StepDocument {
     /// `converge:` start the candidate: `beside` what runs; or in its place, `in_place` (all at
@@ -137,6 +143,7 @@ pub struct StepDocument {
 
 /// One of `tasks:`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskDocument {
     /// `when:` `before` anything is changed for the candidate; when the candidate is `ready`, before
@@ -164,6 +171,7 @@ impl Default for TaskDocument {
 
 /// `retire:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RetiredArm {
     /// `stable`.
@@ -172,6 +180,7 @@ pub enum RetiredArm {
 
 /// `converge:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum ConvergeDocument {
     /// One word.
@@ -185,6 +194,7 @@ pub enum ConvergeDocument {
 
 /// `converge:` in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConvergeName {
     /// `beside` what runs, without traffic.

@@ -30,6 +30,7 @@ pub struct TaskRule {
 
 /// When a task runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TaskWhen {
     /// `before`: before anything is changed for the candidate.
@@ -43,6 +44,7 @@ pub enum TaskWhen {
 
 /// What follows if a task fails or takes too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnTaskFailure {
     /// `roll_back`; where nothing was changed yet the deployment is refused.

@@ -22,44 +22,57 @@ pub(super) fn translate(
     }
     if let Some(field) = keys.get("pre_deployment") {
         for item in field.list()? {
-            script(&item, "before", draft, watched)?;
+            before(&item, draft)?;
         }
     }
     if let Some(field) = keys.get("post_deployment") {
         for item in field.list()? {
-            script(&item, "after", draft, watched)?;
+            after(&item, draft, watched)?;
         }
     }
     Ok(())
 }
 
-fn script(
-    item: &Field<'_>,
-    when: &str,
-    draft: &mut Draft,
-    watched: &mut Watched,
-) -> Result<(), Trouble> {
-    let known: &[&str] = match when {
-        "before" => &["name", "script", "timeout"],
-        _ => &["name", "script", "duration", "interval"],
-    };
-    let keys = item.group(known)?;
+/// A check before anything is changed: if it fails, the deployment is refused.
+fn before(item: &Field<'_>, draft: &mut Draft) -> Result<(), Trouble> {
+    let keys = item.group(&["name", "script", "timeout"])?;
     let name = keys
         .get("name")
         .ok_or_else(|| item.trouble("`name` is missing", "add `name: \"smoke_test\"`"))?;
-    name.text()?;
-    let why = match when {
-        "before" => {
-            "the pipeline runs it before it asks for a deployment, and asks for none if it fails"
-        }
-        _ => {
-            "the controller itself watches after a deployment: the triggers do what this script does"
-        }
-    };
-    draft.not_ours(&name, why);
-    for key in ["script", "timeout"] {
+    let task = name.text()?;
+    if task.is_empty() || !task.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(name.trouble(
+            format!("`{}` cannot be the name of a task", task.escape_debug()),
+            "use letters, digits and `_`, such as smoke_test",
+        ));
+    }
+    let path = format!("tasks.{task}");
+    draft.set(&format!("{path}.when"), "before", &name);
+    draft.applied_as(
+        &name,
+        format!("`{path}.when: before`: if it fails, the deployment is refused"),
+    );
+    if let Some(field) = keys.get("script") {
+        field.text()?;
+        draft.not_ours(
+            &field,
+            format!("the host gives the controller a task of the name `{task}`, which runs it"),
+        );
+    }
+    if let Some(field) = keys.get("timeout") {
+        draft.apply_time(&format!("{path}.within"), field.seconds()?, &field);
+    }
+    Ok(())
+}
+
+/// A script that looks at the service for a while: what a watch is.
+fn after(item: &Field<'_>, draft: &mut Draft, watched: &mut Watched) -> Result<(), Trouble> {
+    const WATCH: &str = "the controller itself watches while there is a way back: the triggers do what this script does";
+    let keys = item.group(&["name", "script", "duration", "interval"])?;
+    for key in ["name", "script"] {
         if let Some(field) = keys.get(key) {
-            draft.not_ours(&field, why);
+            field.text()?;
+            draft.not_ours(&field, WATCH);
         }
     }
     if let Some(field) = keys.get("duration") {

@@ -11,6 +11,7 @@ use crate::{
 
 /// One of `triggers:`. Exactly one of `when`, `compare` and `host`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TriggerDocument {
     /// `name:` its name, used once. No default.
