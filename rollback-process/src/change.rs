@@ -114,11 +114,12 @@ fn changed(mut state: WantedState, request: &ChangeRequest) -> Result<WantedStat
         Change::Converge { release, placement } => {
             state.replaced_by.remove(release);
             if let Placement::InPlace(pace) = placement {
-                if *pace != Pace::AtOnce {
-                    return Err(ChangeError::unsupported(
-                        "processes are replaced all at once, not at a pace",
-                    ));
+                if !matches!(pace, Pace::AtOnce | Pace::StopFirst | Pace::Rolling { .. }) {
+                    return Err(ChangeError::unsupported(format!(
+                        "processes cannot be replaced {pace}"
+                    )));
                 }
+                state.pace = Some(*pace);
                 for (old, _) in before.iter().filter(|(old, _)| *old != release) {
                     state.replaced_by.insert(old.clone(), release.clone());
                 }

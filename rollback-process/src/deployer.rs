@@ -164,6 +164,8 @@ impl Deployer for ProcessDeployer {
             .with_compare_and_set()
             .with_tags()
             .with_two_arms()
+            .with_rolling()
+            .with_stop_first()
     }
 
     async fn observe(&self, service: &ServiceId) -> Result<Observation, ChangeError> {

@@ -23,7 +23,9 @@
 //! | `wanted`, etag, tag | `wanted.json`, its revision, the last change's id |
 //! | weights | not here: join with a traffic shifter |
 //! | converge beside | started, nothing else is touched |
-//! | converge in place | started first; what it replaces stops when it is ready (stop first if both insist on one port) |
+//! | converge in place, at once | started first; what it replaces stops when it is ready (stop first if both insist on one port) |
+//! | converge in place, rolling | as many are started as may run in excess, as many stopped as may be missing, over and over |
+//! | converge in place, stop first | everything is stopped, then it is started |
 //! | retire | `SIGTERM`, the grace period, `SIGKILL`, to all its processes |
 //!
 //! What an instance starts belongs to it, also what detaches itself: it carries the marker, and is

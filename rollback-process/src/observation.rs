@@ -2,11 +2,11 @@
 
 use rollback_core::model::{
     ArmObservation, ArmState, ChangeError, Etag, Instance, InstanceId, InstanceState, Observation,
-    ReleaseId, Weight,
+    Pace, ReleaseId, Weight,
 };
 
 use crate::{
-    state::{InstanceRecord, Phase, ServiceDir},
+    state::{InstanceRecord, Phase, ServiceDir, WantedState},
     supervisor,
 };
 
@@ -37,13 +37,42 @@ pub(crate) fn observe(dir: &ServiceDir) -> Result<Observation, ChangeError> {
         };
         arms.push((release, arm, instances));
     }
+    let rolls = matches!(state.pace, Some(Pace::Rolling { .. }));
     let serves = |release: &ReleaseId| {
         let arm = arms.iter().find(|(one, ..)| *one == release);
         arm.is_some_and(|(.., instances)| instances.iter().any(is_ready))
     };
+    let ready = |release: &ReleaseId| {
+        let arm = arms.iter().find(|(one, ..)| *one == release);
+        arm.map_or(0, |(.., instances)| {
+            instances.iter().filter(|one| is_ready(one)).count()
+        })
+    };
+    // While instances take each other's place, each ready one has its part.
+    let all: usize = arms
+        .iter()
+        .filter(|(one, ..)| takes_part(&state, one))
+        .map(|(one, ..)| ready(one))
+        .sum();
+    let part_of_old = |release: &ReleaseId| {
+        let points = ready(release) * usize::from(Weight::ALL.basis_points()) / all.max(1);
+        u16::try_from(points).unwrap_or(u16::MAX)
+    };
     // The weights of what is wanted, as far as somebody is there to serve them.
     let weight = |release: &ReleaseId| match state.replaced_by.get(release) {
         _ if !serves(release) => Weight::NONE,
+        _ if rolls && takes_part(&state, release) => {
+            let points = if state.wanted.runs(release) {
+                let olds = arms
+                    .iter()
+                    .filter(|(one, ..)| takes_part(&state, one) && !state.wanted.runs(one));
+                let old: u16 = olds.map(|(one, ..)| part_of_old(one)).sum();
+                Weight::ALL.basis_points().saturating_sub(old)
+            } else {
+                part_of_old(release)
+            };
+            Weight::from_basis_points(points).unwrap_or(Weight::ALL)
+        }
         Some(new) if !state.wanted.runs(release) && !serves(new) => state.wanted.weight(new),
         _ => state.wanted.weight(release),
     };
@@ -58,6 +87,14 @@ pub(crate) fn observe(dir: &ServiceDir) -> Result<Observation, ChangeError> {
     seen.etag = Some(etag(state.revision)?);
     seen.last_change = state.last_change;
     Ok(seen)
+}
+
+/// Whether a release takes another one's place, or leaves its place to another.
+fn takes_part(state: &WantedState, release: &ReleaseId) -> bool {
+    match state.replaced_by.get(release) {
+        Some(_) => !state.wanted.runs(release),
+        None => state.wanted.runs(release) && state.replaced_by.values().any(|new| new == release),
+    }
 }
 
 /// How far a wanted release is.

@@ -1,6 +1,8 @@
 //! What to start and what to stop next: pure, from what is wanted and what is there.
 
-use rollback_core::model::ReleaseId;
+use std::collections::BTreeMap;
+
+use rollback_core::model::{Pace, ReleaseId};
 
 use crate::state::WantedState;
 
@@ -48,29 +50,74 @@ pub(crate) fn plan(
         old != new && port(old).is_some() && port(old) == port(new)
     };
 
+    let leaving = |one: &&Seen| !state.wanted.runs(&one.release);
+    let replaces = |new: &ReleaseId| state.replaced_by.values().any(|one| one == new);
+
     let mut steps = Vec::new();
     for (release, _) in state.wanted.iter() {
         let Some(size) = size(release) else { continue };
         // Two releases that insist on one port: the old one must be gone before the new one starts.
         if seen
             .iter()
-            .any(|one| !state.wanted.runs(&one.release) && clashes(&one.release, release))
+            .any(|one| leaving(&one) && clashes(&one.release, release))
         {
             continue;
         }
         let there = of(release).filter(|one| !one.stopping).count();
         let missing = size.instances.saturating_sub(there);
-        steps.extend((0..missing).map(|_| Step::Start(release.clone())));
+        let room = match state.pace {
+            Some(Pace::StopFirst) if replaces(release) && seen.iter().any(|one| leaving(&one)) => 0,
+            Some(Pace::Rolling { max_surge, .. }) if replaces(release) => {
+                let most = size.instances.saturating_add(max_surge as usize);
+                let both = |one: &&Seen| one.release == *release || leaving(one);
+                most.saturating_sub(seen.iter().filter(both).count())
+            }
+            _ => missing,
+        };
+        steps.extend((0..missing.min(room)).map(|_| Step::Start(release.clone())));
     }
-    for one in seen
+    let mut may_stop: BTreeMap<&ReleaseId, usize> = BTreeMap::new();
+    let mut going: Vec<&Seen> = seen
         .iter()
-        .filter(|one| !one.stopping && !state.wanted.runs(&one.release))
-    {
-        // Old capacity is not removed before its replacement is ready.
-        let waits = state.replaced_by.get(&one.release).is_some_and(|new| {
-            state.wanted.runs(new) && !is_ready(new) && !clashes(&one.release, new)
-        });
-        if !waits {
+        .filter(leaving)
+        .filter(|one| !one.stopping)
+        .collect();
+    // What serves nobody goes first.
+    going.sort_by_key(|one| one.ready);
+    for one in going {
+        let new = state
+            .replaced_by
+            .get(&one.release)
+            .filter(|new| state.wanted.runs(new));
+        let stays = match (new, state.pace) {
+            (None, _) | (_, Some(Pace::StopFirst)) => false,
+            (Some(new), _) if is_ready(new) || clashes(&one.release, new) => false,
+            (
+                Some(new),
+                Some(Pace::Rolling {
+                    max_unavailable, ..
+                }),
+            ) => {
+                // What does not serve is not missed.
+                one.ready && {
+                    let left = may_stop.entry(new).or_insert_with(|| {
+                        let needed = size(new).map_or(usize::MAX, |size| {
+                            size.instances.saturating_sub(max_unavailable as usize)
+                        });
+                        let serves = |one: &&Seen| {
+                            one.ready && !one.stopping && (one.release == *new || leaving(one))
+                        };
+                        seen.iter().filter(serves).count().saturating_sub(needed)
+                    });
+                    let stays = *left == 0;
+                    *left = left.saturating_sub(1);
+                    stays
+                }
+            }
+            // Old capacity is not removed before its replacement is ready.
+            (Some(_), _) => true,
+        };
+        if !stays {
             steps.push(Step::Stop(one.id.clone()));
         }
     }
@@ -200,5 +247,94 @@ mod tests {
         assert_eq!(steps(&["v1 ready"]), "stop v1#0");
         assert_eq!(steps(&["v1 stopping"]), "");
         assert_eq!(steps(&[]), "start v2");
+    }
+    /// Plays a replacement to its end: what is started gets ready if it can, what is stopped goes.
+    /// Answers the least that served and the most that ran.
+    fn played(pace: Pace, old: usize, new: usize, good: bool) -> (usize, usize, Vec<Seen>) {
+        let mut state = wanted(&["v2"], &[("v1", "v2")]);
+        state.pace = Some(pace);
+        let size = |release: &ReleaseId| {
+            Some(Size {
+                instances: if release.as_str() == "v2" { new } else { old },
+                fixed_port: None,
+            })
+        };
+        let mut there: Vec<Seen> = seen(&vec!["v1 ready"; old]);
+        let (mut least, mut most, mut count) = (old, old, 0);
+        loop {
+            let steps = plan(&state, size, &there);
+            if steps.is_empty() {
+                return (least, most, there);
+            }
+            for step in steps {
+                match step {
+                    Step::Start(release) => {
+                        count += 1;
+                        assert!(count < 100, "started over and over");
+                        there.push(Seen {
+                            id: format!("{release}+{count}"),
+                            release,
+                            ready: false,
+                            stopping: false,
+                        });
+                    }
+                    Step::Stop(id) => {
+                        let one = there.iter_mut().find(|one| one.id == id).unwrap();
+                        one.stopping = true;
+                    }
+                }
+            }
+            let serves = |one: &&Seen| one.ready && !one.stopping;
+            least = least.min(there.iter().filter(serves).count());
+            most = most.max(there.len());
+            there.retain(|one| !one.stopping);
+            for one in &mut there {
+                one.ready |= good;
+            }
+        }
+    }
+
+    const fn rolling(max_unavailable: u32, max_surge: u32) -> Pace {
+        Pace::Rolling {
+            max_unavailable,
+            max_surge,
+        }
+    }
+
+    #[test]
+    fn a_pace_keeps_its_bounds_and_ends_with_the_new_release_alone() {
+        for (pace, old, new, least, most) in [
+            (rolling(1, 0), 3, 3, 2, 3),
+            (rolling(0, 1), 3, 3, 3, 4),
+            (rolling(1, 1), 3, 3, 2, 4),
+            (rolling(2, 3), 5, 5, 3, 8),
+            // Fewer than before, more than before.
+            (rolling(0, 1), 4, 2, 2, 4),
+            (rolling(0, 1), 1, 3, 1, 4),
+            (Pace::StopFirst, 3, 3, 0, 3),
+            (Pace::AtOnce, 3, 3, 3, 6),
+        ] {
+            let (served, ran, end) = played(pace, old, new, true);
+            assert!(
+                served >= least && ran <= most,
+                "{pace}: {served} served, {ran} ran"
+            );
+            assert!(
+                end.len() == new && end.iter().all(|one| one.release.as_str() == "v2"),
+                "{pace}: {end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_release_that_never_gets_ready_takes_no_more_than_the_bounds_give() {
+        for (pace, serving) in [(rolling(1, 0), 2), (rolling(0, 1), 3), (rolling(1, 1), 2)] {
+            let (served, _, end) = played(pace, 3, 3, false);
+            let old = end
+                .iter()
+                .filter(|one| one.release.as_str() == "v1")
+                .count();
+            assert_eq!((served, old), (serving, serving), "{pace}: {end:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rollback_core::model::{ChangeId, Definition, ReleaseId, ServiceId, Timestamp, Wanted};
+use rollback_core::model::{ChangeId, Definition, Pace, ReleaseId, ServiceId, Timestamp, Wanted};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -48,6 +48,9 @@ pub(crate) struct WantedState {
     pub(crate) last_change: Option<ChangeId>,
     /// Releases that stay until another one, that takes their place, is ready.
     pub(crate) replaced_by: BTreeMap<ReleaseId, ReleaseId>,
+    /// How they make room for it; none: at once.
+    #[serde(default)]
+    pub(crate) pace: Option<Pace>,
 }
 
 /// What is known of one instance. The levels that [`Phase`] names are written when they change.
