@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     History(HistoryArgs),
     /// How many deployments, how they ended, how long it took
     Stats(StatusArgs),
+    /// Open the gate that the rollout waits at
+    Approve(ApproveArgs),
     /// Take the candidate now, without further evidence
     Promote(OrderArgs),
     /// Stop advancing; the watch goes on
@@ -123,6 +125,9 @@ pub(crate) struct Guarded {
     /// Where metrics are scraped that name no source (Prometheus text format)
     #[arg(long, value_name = "URL", env = "METRICS_ENDPOINT")]
     pub(crate) metrics_url: Option<String>,
+    /// What runs as a task of the policy, for `sh -c`; once for each task
+    #[arg(long = "task", value_name = "NAME=COMMAND", value_parser = task)]
+    pub(crate) tasks: Vec<(String, String)>,
     #[command(flatten)]
     pub(crate) watching: Watching,
 }
@@ -284,6 +289,14 @@ pub(crate) struct RollbackArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// Which gate; `guard status` names it
+    pub(crate) gate: String,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct FreezeArgs {
     #[command(flatten)]
     pub(crate) order: OrderArgs,
@@ -360,6 +373,15 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 fn service(text: &str) -> Result<ServiceId, String> {
     ServiceId::new(text).map_err(|why| why.to_string())
+}
+
+fn task(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, command)) if !name.is_empty() && !command.is_empty() => {
+            Ok((name.to_owned(), command.to_owned()))
+        }
+        _ => Err("write NAME=COMMAND, such as smoke=./smoke-test.sh".to_owned()),
+    }
 }
 
 fn dialect(text: &str) -> Result<Dialect, String> {

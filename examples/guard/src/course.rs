@@ -109,7 +109,7 @@ impl Course {
         let step = self.steps.get(self.index);
         let watching = matches!(
             step,
-            Some(Step::Check { .. } | Step::Wait { .. } | Step::Bake { .. })
+            Some(Step::Check { .. } | Step::Wait { .. } | Step::Gate { .. } | Step::Bake { .. })
         );
         if !self.rollout || self.entered.is_none() || !watching {
             return false;

@@ -102,6 +102,10 @@ async fn obey(verb: Verb) -> Fallible<u8> {
         Verb::Resume(args) => orders::order(&args, Command::Resume, "resumed").await,
         Verb::Abort(args) => orders::order(&args, Command::Abort, "aborted").await,
         Verb::Rollback(args) => orders::roll_back(&args).await,
+        Verb::Approve(args) => {
+            let gate = args.gate.as_str().into();
+            orders::order(&args.order, Command::Approve { gate }, "approved").await
+        }
         Verb::Freeze(args) => {
             let order = Command::Freeze { until: args.until };
             orders::standing(&args.order, order, "deployments are frozen").await

@@ -53,6 +53,10 @@ pub(crate) struct Active {
     /// What led to the rollback.
     pub(crate) cause: Option<String>,
     pub(crate) in_doubt: bool,
+    /// The gate that the rollout waits at.
+    pub(crate) gate: Option<Arc<str>>,
+    /// The task that runs.
+    pub(crate) task: Option<Arc<str>>,
     pub(crate) triggers: Vec<Trigger>,
 }
 
@@ -86,6 +90,8 @@ impl Picture {
             hold: active.hold,
             cause: active.cause.map(|cause| cause.to_string()),
             in_doubt: active.in_doubt,
+            gate: active.gate,
+            task: active.task,
             triggers: active
                 .triggers
                 .into_iter()
@@ -164,6 +170,8 @@ impl Picture {
             (Step::Check { hold_for }, _) => format!("check for {}", duration_text(*hold_for)),
             (Step::Bake { length }, _) => format!("bake for {}", duration_text(*length)),
             (Step::Wait { length }, _) => format!("watch for {}", duration_text(*length)),
+            (Step::Task { name, .. }, _) => format!("run the task {name}"),
+            (Step::Gate { name, .. }, _) => format!("wait for approval of {name}"),
             (Step::Verify { hold_for }, _) => format!("verify for {}", duration_text(*hold_for)),
             _ => step.word().to_owned(),
         };
@@ -180,6 +188,13 @@ impl Picture {
         if active.phase == "preflight" {
             return Some("the pre-flight ends with a plan, or refuses".to_owned());
         }
+        if let Some(gate) = &active.gate {
+            let until = active.deadline.map_or_else(String::new, |deadline| {
+                let left = duration_text(whole_seconds(deadline.since(self.at)));
+                format!(", within {left}")
+            });
+            return Some(format!("waits for `guard approve {gate}`{until}"));
+        }
         let after = match active.steps.get(active.step + 1) {
             Some(step) => self.step(step),
             None if active.phase == "rollback" => "the rollback is done".to_owned(),
@@ -191,6 +206,10 @@ impl Picture {
                 let at = since.after(length);
                 let left = duration_text(whole_seconds(at.since(self.at)));
                 format!("{after}, in {left} if all is well")
+            }
+            (None, _, Some(deadline)) if active.task.is_some() => {
+                let left = duration_text(whole_seconds(deadline.since(self.at)));
+                format!("{after}, when the task is done; it fails in {left}")
             }
             (None, _, Some(deadline)) => {
                 let left = duration_text(whole_seconds(deadline.since(self.at)));

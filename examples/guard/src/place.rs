@@ -45,6 +45,11 @@ impl Place {
         self.folder.join("scripts")
     }
 
+    /// What a task of the policy did.
+    pub(crate) fn task(&self, name: &str) -> PathBuf {
+        self.folder.join("tasks").join(file_name(name))
+    }
+
     /// What a controller in the background says.
     pub(crate) fn controller_log(&self) -> PathBuf {
         self.folder.join("controller.log")

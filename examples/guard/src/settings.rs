@@ -1,11 +1,12 @@
 //! What a controller has to know besides its journal; kept beside it, so that another process can
 //! go on with a deployment.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use rollback::{
     Controller, ControllerBuilder, StartError,
     policy::Policy,
+    process::ScriptTask,
     sources::{HttpHealth, Limits, PrometheusText, SourceError},
     store::SqliteJournal,
 };
@@ -27,6 +28,9 @@ pub(crate) struct Settings {
     pub(crate) metrics_url: Option<String>,
     /// Where the scripts run.
     pub(crate) directory: PathBuf,
+    /// The policy's tasks, each a command for `sh -c`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tasks: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -75,10 +79,17 @@ impl Settings {
                 None => builder.metrics(health()?),
             })
         };
-        let builder = Controller::builder(place.service.as_str())
+        let mut builder = Controller::builder(place.service.as_str())
             .policy(self.policy.clone())
             .deployer(scripts)
             .store(store);
+        for (name, command) in &self.tasks {
+            let task = ScriptTask::open(place.task(name), "sh").map_err(Trouble::broke)?;
+            let task = task
+                .args(["-c", command.as_str()])
+                .working_dir(&self.directory);
+            builder = builder.task(name, task);
+        }
         sources(builder).map_err(Trouble::asked)
     }
 

@@ -29,6 +29,9 @@ pub(crate) struct Watching {
     /// How long the service may take before its first check counts
     #[arg(long, value_name = "TIME", env = "STABILIZATION_TIME", default_value = "30", value_parser = time)]
     pub(crate) settle: Duration,
+    /// The command that verifies the release once it is deployed, for `sh -c`; if it fails, back
+    #[arg(long, value_name = "COMMAND", env = "VERIFY_COMMAND")]
+    pub(crate) verify_command: Option<String>,
     /// How long the deploy command may take
     #[arg(long, value_name = "TIME", env = "DEPLOY_TIMEOUT", default_value = "30m", value_parser = time)]
     pub(crate) deploy_timeout: Duration,
@@ -36,6 +39,9 @@ pub(crate) struct Watching {
 
 /// A share of fewer checks says nothing.
 const FEWEST: u128 = 10;
+
+/// The task of document 002's verification script.
+pub(crate) const VERIFY: &str = "verify";
 
 impl Watching {
     /// The policy that these settings mean.
@@ -49,11 +55,14 @@ impl Watching {
         // No rule looks back further than so many polls.
         let over = self.monitor.clamp(self.every, self.every * 1_000);
         let polls = over.as_millis() / self.every.as_millis().max(1);
+        let verification = json!({ VERIFY: { "when": "ready", "on_failure": "roll_back" } });
+        let verifies = self.verify_command.is_some();
         let document = json!({
             "service": service,
             "strategy": "recreate",
             "poll": text(self.every),
             "bake": text(self.monitor),
+            "tasks": if verifies { verification } else { json!({}) },
             "metrics": {
                 "health": {
                     "unit": "state",

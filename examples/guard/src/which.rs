@@ -1,6 +1,6 @@
 //! Which service is meant, by name, policy or journal.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use rollback::{
     dialect::{Dialect, Fate, TranslateOptions},
@@ -15,6 +15,7 @@ use crate::{
     exit::{Fallible, Trouble},
     place::Place,
     settings::Settings,
+    watching::VERIFY,
 };
 
 impl At {
@@ -72,7 +73,20 @@ impl Guarded {
             None => self.watching.policy(service.as_str())?,
         };
         let place = Place::new(&at.journal, service)?;
+        let mut tasks: BTreeMap<String, String> = self.tasks.iter().cloned().collect();
+        if let Some(command) = &self.watching.verify_command {
+            tasks.insert(VERIFY.to_owned(), command.clone());
+        }
+        for task in &policy.tasks {
+            if !tasks.contains_key(&*task.name) {
+                return Err(Trouble::asked(format!(
+                    "the policy runs a task `{0}`: say what it is with --task {0}=COMMAND",
+                    task.name
+                )));
+            }
+        }
         let settings = Settings {
+            tasks,
             policy,
             metrics_url: self.metrics_url.clone(),
             directory,

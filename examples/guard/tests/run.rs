@@ -251,3 +251,43 @@ fn a_policy_in_a_dialect_is_run() {
     told.ended(0, "health_check_failing");
     assert!(told.err.contains("strategy: recreate"), "{told}");
 }
+
+/// Document 002's fourth failure: the verification script.
+#[test]
+fn a_verification_that_fails_is_rolled_back() {
+    let stage = Stage::new();
+    let mut run = stage.run("v2", "1");
+    run.args(["--verify-command", "grep -q v2 current"]);
+    support::told(run.args(["--", "sh", "-c", GOOD])).ended(0, "promoted v2");
+    let mut run = stage.run("v3", "1");
+    run.args(["--verify-command", "echo no checkout page; exit 4"]);
+    let told = support::told(run.args(["--", "sh", "-c", GOOD]));
+    told.ended(10, "rolled back from v3 to v2");
+    told.ended(10, "verify");
+    assert_eq!(stage.current(), "v2");
+}
+
+#[test]
+fn a_gate_waits_for_a_person() {
+    let stage = Stage::new();
+    let text = format!(
+        "service: shop\nstrategy:\n  steps: [ {{ converge: in_place }}, {{ task: smoke }}, {{ gate: sign_off, within: 1h, then: hold }}, {{ bake: 1s }} ]\ntasks:\n  smoke: {{ within: 1m }}\npoll: 200ms\nmetrics:\n  health: {{ unit: state, per: service, query: '{}' }}\ntriggers:\n  - {{ name: down, when: \"health == 'down'\" }}\n",
+        stage.health
+    );
+    let policy = stage.file("gate.yml", &text);
+    let policy = policy.to_str().unwrap();
+    let args = ["run", "--policy", policy, "--release", "v2"];
+    let script = ["--", "sh", "-c", GOOD];
+    stage
+        .ask(&[&args[..], &script[..]].concat())
+        .ended(2, "--task smoke=COMMAND");
+    let task = ["--task", "smoke=test -f current"];
+    let mut run = Following::start(&mut stage.guard(&[&args[..], &task[..], &script[..]].concat()));
+    run.until("Progress: ");
+    stage.ask(&["status"]).ended(0, "guard approve sign_off");
+    stage.ask(&["approve", "lunch"]).ended(13, "sign_off");
+    stage
+        .ask(&["approve", "sign_off", "--reason", "looks good"])
+        .ended(0, "approved");
+    run.end().ended(0, "promoted v2");
+}

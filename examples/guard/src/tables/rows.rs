@@ -1,154 +1,21 @@
-//! Document 003's four history tables, as views of the journal: columns as there, rows from the
-//! facts and readings. What the journal does not know stays empty.
+//! The rows of document 003's tables, folded from the journal's facts and readings.
 
-use std::{collections::BTreeMap, io::Write, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use rollback::{
     entry::{Entry, Fact, Input, LedgerReason, PlanKind, Standing, Step},
-    model::{Answer, DeploymentId, Outcome, PolicyDigest, ReleaseId, Sample, Timestamp, Weight},
+    model::{Answer, DeploymentId, Outcome, PolicyDigest, ReleaseId, Timestamp, Weight},
     policy::{Policy, Rule},
 };
 use serde_json::{Map, Value, json};
 
-use crate::{
-    archive::Archive,
-    exit::{FINE, Fallible, Trouble},
-    readings::Numbers,
-};
+use super::Table;
+use crate::readings::{self, Numbers};
 
-/// Which table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum Table {
-    HealthChecks,
-    Deployments,
-    ProgressiveDeployments,
-    VersionMarkers,
-}
-
-/// In which form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// Comma-separated, with a header
-    Csv,
-    /// One JSON object a line
-    Json,
-}
-
-impl Table {
-    /// Document 003's columns, in its order.
-    pub(crate) const fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::HealthChecks => &[
-                "id",
-                "deployment_id",
-                "commit_sha",
-                "build_id",
-                "health_status",
-                "response_time_ms",
-                "error_rate",
-                "availability",
-                "endpoint",
-                "threshold_error_rate",
-                "threshold_response_time",
-                "threshold_availability",
-                "checks_passed",
-                "checks_failed",
-                "timestamp",
-            ],
-            Self::Deployments => &[
-                "id",
-                "deployment_id",
-                "commit_sha",
-                "previous_commit",
-                "build_id",
-                "status",
-                "deployment_type",
-                "environment",
-                "rollback_from_commit",
-                "rollback_reason",
-                "timestamp",
-            ],
-            Self::ProgressiveDeployments => &[
-                "id",
-                "deployment_id",
-                "commit_sha",
-                "build_id",
-                "stage",
-                "traffic_percentage",
-                "status",
-                "error_rate",
-                "availability",
-                "response_time_ms",
-                "started_at",
-                "completed_at",
-                "rollback_triggered",
-                "rollback_reason",
-            ],
-            Self::VersionMarkers => &["marker_name", "commit_sha", "updated_at"],
-        }
-    }
-}
-
-type Row = Map<String, Value>;
-
-/// Prints a table.
-pub(crate) async fn print(
-    archive: &Archive,
-    table: Table,
-    format: Format,
-    environment: &str,
-) -> Fallible<u8> {
-    let mut view = View::new(environment);
-    archive.each(|entry| view.entry(entry)).await?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    write(&mut out, table, format, view.rows(table)).map_err(Trouble::broke)?;
-    Ok(FINE)
-}
-
-fn write(
-    out: &mut impl Write,
-    table: Table,
-    format: Format,
-    rows: Vec<Row>,
-) -> std::io::Result<()> {
-    let columns = table.columns();
-    if format == Format::Csv {
-        writeln!(out, "{}", columns.join(","))?;
-    }
-    for row in rows {
-        // The journal knows no builds; a column is never left out.
-        let value = |column: &&str| row.get(*column).cloned().unwrap_or(Value::Null);
-        if format == Format::Json {
-            let ordered: Vec<String> = columns
-                .iter()
-                .map(|column| format!("{}:{}", json!(column), value(column)))
-                .collect();
-            writeln!(out, "{{{}}}", ordered.join(","))?;
-        } else {
-            let cells: Vec<String> = columns.iter().map(|column| cell(&value(column))).collect();
-            writeln!(out, "{}", cells.join(","))?;
-        }
-    }
-    out.flush()
-}
-
-/// A value in RFC 4180's form.
-fn cell(value: &Value) -> String {
-    let text = match value {
-        Value::Null => return String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text
-    }
-}
+pub(super) type Row = Map<String, Value>;
 
 /// The four tables, folded from the journal.
-struct View {
+pub(super) struct View {
     environment: String,
     names: BTreeMap<ReleaseId, Arc<str>>,
     policies: BTreeMap<PolicyDigest, Arc<Policy>>,
@@ -175,7 +42,7 @@ struct Open {
 }
 
 impl View {
-    fn new(environment: &str) -> Self {
+    pub(super) fn new(environment: &str) -> Self {
         Self {
             environment: environment.to_owned(),
             names: BTreeMap::new(),
@@ -188,7 +55,7 @@ impl View {
         }
     }
 
-    fn rows(self, table: Table) -> Vec<Row> {
+    pub(super) fn rows(self, table: Table) -> Vec<Row> {
         match table {
             Table::HealthChecks => self.checks,
             Table::Deployments => self.deployments,
@@ -206,7 +73,7 @@ impl View {
         }
     }
 
-    fn entry(&mut self, entry: &Entry) {
+    pub(super) fn entry(&mut self, entry: &Entry) {
         if let Input::PolicyOffered { digest, policy } = &entry.input {
             self.policies.insert(digest.clone(), Arc::clone(policy));
         }
@@ -450,7 +317,7 @@ fn threshold(policy: &Policy, names: &[&str]) -> Option<f64> {
         let (metric, _, value) = (words.next()?, words.next()?, words.next()?);
         let fits = names.iter().any(|name| metric.contains(name));
         (fits && words.next().is_none())
-            .then(|| crate::readings::in_columns_unit(metric, value, policy))
+            .then(|| readings::in_columns_unit(metric, value, policy))
             .flatten()
     })
 }
@@ -473,12 +340,4 @@ fn named(names: &BTreeMap<ReleaseId, Arc<str>>, text: &str) -> String {
         }
         text.replace(release.as_str(), name)
     })
-}
-
-/// Whether a sample says that all is well, as far as it is a state.
-pub(crate) fn is_well(sample: &Sample) -> Option<bool> {
-    match sample {
-        Sample::State(word) => Some(crate::course::WELL.contains(&&**word)),
-        _ => None,
-    }
 }
