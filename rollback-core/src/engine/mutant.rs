@@ -70,12 +70,6 @@ pub enum Mutant {
     NeverPromotes,
     /// Retires the release that has to serve.
     RetiresTheWrongOne,
-    /// A task is started again under an id that was used.
-    StartsTaskAgain,
-    /// Rules are not judged while the rollout waits at a gate.
-    SleepsInGates,
-    /// A gate waits for ever.
-    GateWithoutEnd,
 }
 
 #[cfg(feature = "__mutants")]

@@ -6,7 +6,6 @@ use super::steps::done;
 use crate::{
     engine::{
         Engine,
-        mutant::Mutant,
         state::{Active, RunningStep},
     },
     entry::{Fact, Step},
@@ -115,11 +114,5 @@ impl Engine {
             });
         }
         facts
-    }
-
-    /// Whether rules are judged while the rollout stands where it stands.
-    pub(super) fn judges(&self, active: &Active) -> bool {
-        let at_gate = matches!(active.steps.get(active.index), Some(Step::Gate { .. }));
-        !(at_gate && self.mutant(Mutant::SleepsInGates))
     }
 }

@@ -135,10 +135,7 @@ impl Engine {
         let active = self.state.active.as_ref()?;
         self.decide_doubt(at, active)
             .or_else(|| self.decide_foreign(at, active))
-            .or_else(|| {
-                self.decide_verdict(at, active)
-                    .filter(|_| self.judges(active))
-            })
+            .or_else(|| self.decide_verdict(at, active))
             .or_else(|| self.decide_killed(active))
             .or_else(|| self.refuse_unchanged(active))
             .or_else(|| match active.stage {

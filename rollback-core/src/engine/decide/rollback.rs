@@ -188,7 +188,7 @@ impl Engine {
         {
             return Some(cause);
         }
-        let watch = active.watch.as_ref().filter(|_| self.judges(active))?;
+        let watch = active.watch.as_ref()?;
         let failing = || {
             let rules = watch.rules.iter();
             rules.filter(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)

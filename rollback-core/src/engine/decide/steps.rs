@@ -147,9 +147,6 @@ impl Engine {
         if self.mutant(Mutant::NoDeadline) {
             return Duration::from_secs(10 * 365 * 86_400);
         }
-        if matches!(step, Step::Gate { .. }) && self.mutant(Mutant::GateWithoutEnd) {
-            return Duration::from_secs(10 * 365 * 86_400);
-        }
         let mut allowed = allowed(active, step);
         if self.mutant(Mutant::DecidesByAddress) {
             let address = std::ptr::from_ref(self).addr() / 8 % 1_000;

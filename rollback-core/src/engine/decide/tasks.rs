@@ -35,15 +35,10 @@ impl Engine {
             if at < running.retry_at && at < running.deadline {
                 return None;
             }
-            let attempt = running.attempts + 1;
             let id = ChangeId {
                 deployment: active.id.clone(),
                 step: running.number,
-                attempt: if self.mutant(Mutant::StartsTaskAgain) {
-                    1
-                } else {
-                    attempt
-                },
+                attempt: running.attempts + 1,
             };
             return Some(Fact::TaskIntended {
                 id,
