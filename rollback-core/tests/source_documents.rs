@@ -1,0 +1,94 @@
+//! Defects of the source documents that a policy cannot have: those that its text alone shows. The
+//! rows about an engine at work are stories; `docs/source-documents.md` lists every row with its test.
+#![cfg(feature = "yaml")]
+
+use rollback_core::{
+    condition::{Condition, MetricCatalogue, Missing, Truth, Unit, Value},
+    dialect::{Dialect, Fate, TranslateOptions},
+    inspect::{CheckOptions, check_policy},
+    policy::{Rule, Shape},
+};
+
+fn errors() -> MetricCatalogue {
+    MetricCatalogue::new()
+        .per_arm("error_rate", Unit::Ratio)
+        .per_arm("health", Unit::State)
+}
+
+/// 000: a look every five minutes, "detection in two minutes".
+#[test]
+fn document_000_the_time_to_detect_is_computed() {
+    let text = "
+poll: 5m
+metrics: { health: { unit: state, query: /health } }
+triggers: [ { name: down, when: \"health == 'down'\" } ]
+bake: 1h
+";
+    let report = check_policy(text, &CheckOptions::default());
+    let detection = report.numbers.as_ref().map(|numbers| numbers.detection);
+    assert!(
+        detection.is_some_and(|time| time.as_secs() >= 300),
+        "{detection:?}"
+    );
+    assert!(
+        report
+            .text()
+            .contains("a bad candidate is decided on within")
+    );
+}
+
+/// 001: `exit 1` of the check meant "not above the threshold", and nothing was asked while `/health`
+/// answered.
+#[test]
+fn document_001_true_means_bad_and_nothing_waits_for_another_metric() {
+    let condition = Condition::compile("error_rate > 0.05", &errors()).unwrap();
+    let read: Vec<&str> = condition
+        .slots()
+        .iter()
+        .map(|slot| slot.metric.as_str())
+        .collect();
+    assert_eq!(read, ["error_rate"]);
+    assert_eq!(condition.evaluate(|_| Value::Number(0.2)), Truth::True);
+    assert_eq!(condition.evaluate(|_| Value::Number(0.01)), Truth::False);
+}
+
+/// 001, 004: `metrics.get('error_rate', 0)`, `average: 0` without a data point.
+#[test]
+fn documents_001_and_004_what_is_absent_is_unknown() {
+    let condition = Condition::compile("error_rate > 0.05", &errors()).unwrap();
+    let answer = condition.evaluate(|_| Value::Missing(Missing::NoData));
+    assert!(matches!(answer, Truth::Unknown(_)), "{answer:?}");
+}
+
+/// 004: the count of failed health checks never passes 1, and three were asked for.
+#[test]
+fn document_004_three_failed_health_checks_can_be_reached() {
+    let text = "{ triggers: [ { type: 'health-check', threshold: 3, duration: 60 } ] }";
+    let translation = Dialect::DefaultRollbackConfig
+        .translate(text, &TranslateOptions::default())
+        .unwrap();
+    let Rule::When { shape, .. } = &translation.policy.triggers[0].rule else {
+        panic!("{:?}", translation.policy.triggers[0]);
+    };
+    // Two polls more than the first one, well within the minute.
+    assert!(matches!(shape, Shape::InARow { polls: 3, .. }), "{shape:?}");
+    assert_eq!(shape.least(translation.policy.poll).as_secs(), 20);
+}
+
+/// 004: `manual` in the configuration is true on every look.
+#[test]
+fn document_004_a_command_is_no_trigger() {
+    let text = "{ triggers: [ { type: 'manual', message: 'now' }, { type: 'error-rate' } ] }";
+    let translation = Dialect::DefaultRollbackConfig
+        .translate(text, &TranslateOptions::default())
+        .unwrap();
+    assert_eq!(translation.policy.triggers.len(), 1);
+    let manual = translation
+        .lines
+        .iter()
+        .find(|line| line.key == "triggers[0].type");
+    assert!(
+        matches!(manual.map(|line| &line.fate), Some(Fate::NotOurs { .. })),
+        "{manual:?}"
+    );
+}
