@@ -97,9 +97,9 @@ impl Prometheus {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect(
-                "`prometheus` cannot be started; install it (Debian: apt-get install prometheus)",
-            );
+            .unwrap_or_else(|error| {
+                panic!("`prometheus`: {error}; install it (Debian: apt-get install prometheus)")
+            });
         let prometheus = Self {
             _dir: dir,
             child,

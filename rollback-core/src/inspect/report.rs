@@ -183,6 +183,10 @@ impl PolicyReport {
                 "reads_per_minute": numbers.reads_per_minute,
             })
         });
+        #[cfg_attr(
+            not(feature = "yaml"),
+            expect(unused_mut, reason = "only a translation adds to it")
+        )]
         let mut report = json!({
             "file": self.file,
             "valid": self.is_valid(),
