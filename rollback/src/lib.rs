@@ -43,6 +43,7 @@
 //! | feature | brings |
 //! |---|---|
 //! | `yaml` (default) | policies in YAML, `Policy::from_yaml_file` |
+//! | `schema` | the JSON Schema of policies, `policy::schema` |
 //! | `sqlite` | journal and release store on SQLite |
 //! | `process` | this machine as a platform: supervised processes, a deploy script, git |
 //! | `sources` | text-format scraping, HTTP health, JSON bodies |

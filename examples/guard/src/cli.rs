@@ -324,6 +324,13 @@ pub(crate) enum Switch {
 pub(crate) enum PolicyVerb {
     /// Whether a policy is right, what it promises, and what it leaves open; asks no network
     Check(PolicyCheckArgs),
+    /// Every key that can be written, with unit and default
+    Docs {
+        /// Of one part only, such as `triggers`
+        section: Option<String>,
+    },
+    /// The JSON Schema of policies, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]

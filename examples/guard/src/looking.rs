@@ -4,7 +4,8 @@ use std::{fs, io::Write};
 
 use rollback::{
     dialect::Dialect,
-    inspect::{CheckOptions, check_policy as check},
+    inspect::{CheckOptions, check_policy as check, policy_docs as policy_docs_of},
+    policy::schema,
     store,
 };
 
@@ -33,6 +34,27 @@ pub(crate) fn check_policy(args: &PolicyCheckArgs) -> Fallible<u8> {
         eprint!("{}", report.annotations());
     }
     Ok(if report.is_valid() { FINE } else { USAGE })
+}
+
+/// Every key that can be written.
+pub(crate) fn policy_docs(section: Option<&str>) -> Fallible<u8> {
+    match policy_docs_of(section) {
+        Some(text) => {
+            print!("{text}");
+            Ok(FINE)
+        }
+        None => Err(Trouble::asked(format!(
+            "a policy has no part `{}`: `guard policy docs` tells all",
+            section.unwrap_or_default()
+        ))),
+    }
+}
+
+/// For editors that complete and check while one writes.
+pub(crate) fn policy_schema() -> Fallible<u8> {
+    let text = serde_json::to_string_pretty(&schema()).map_err(Trouble::broke)?;
+    println!("{text}");
+    Ok(FINE)
 }
 
 /// Whether every entry is there and intact.

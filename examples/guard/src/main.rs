@@ -123,6 +123,8 @@ async fn obey(verb: Verb) -> Fallible<u8> {
             orders::standing(&args.order, Command::KillSwitch { on }, done).await
         }
         Verb::Policy(PolicyVerb::Check(args)) => looking::check_policy(&args),
+        Verb::Policy(PolicyVerb::Docs { section }) => looking::policy_docs(section.as_deref()),
+        Verb::Policy(PolicyVerb::Schema) => looking::policy_schema(),
         Verb::Journal(JournalVerb::Verify(args)) => looking::verify(&args.at),
         Verb::Journal(JournalVerb::Export(args)) => looking::export(&args.at),
         Verb::Doctor(args) => doctor::look(&args).await,

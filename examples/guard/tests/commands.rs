@@ -317,6 +317,12 @@ fn a_policy_is_checked_without_a_network() {
     stage
         .ask(&["policy", "check", good.to_str().unwrap()])
         .ended(0, "valid");
+    stage.ask(&["policy", "docs", "bake"]).ended(0, "bake");
+    stage
+        .ask(&["policy", "docs", "bakery"])
+        .ended(2, "no part `bakery`");
+    let schema = json(&stage.ask(&["policy", "schema"]).out);
+    assert!(schema["properties"]["triggers"].is_object(), "{schema}");
     let bad = stage.file("bad.yml", "bake: 10m\npoll: fast\n");
     let mut check = stage.guard(&["policy", "check", bad.to_str().unwrap()]);
     let told = support::told(check.env("GITHUB_ACTIONS", "true"));
