@@ -167,6 +167,20 @@ impl Teller {
                     explanation: explanation.clone(),
                 });
             }
+            Fact::WouldHave { would, .. } => {
+                if let Cause::Trigger {
+                    trigger,
+                    explanation,
+                } = would.cause()
+                {
+                    self.evidence.push(Evidence {
+                        at,
+                        trigger: trigger.clone(),
+                        verdict: "fail".to_owned(),
+                        explanation: explanation.clone(),
+                    });
+                }
+            }
             Fact::RollbackDecided { target, .. } => self.stable = Some(target.clone()),
             Fact::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
             // Every step shows by its change and by its end.
@@ -409,6 +423,7 @@ mod tests {
                         trigger,
                         verdict: Verdict::Fail,
                         action: Action::RollBack,
+                        delayed: false,
                         explanation: Some(Box::new(explanation)),
                     },
                     Fact::RollbackDecided {

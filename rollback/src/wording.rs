@@ -187,6 +187,12 @@ impl Names {
                 }
                 _ => format!("{}: {verdict}", trigger.name),
             },
+            Fact::DelayMoved {
+                trigger,
+                action,
+                to,
+                ..
+            } => format!("{}: {action} {to}", trigger.name),
             Fact::Held { reason, exits, .. } => {
                 let exits: Vec<String> = exits.iter().map(ToString::to_string).collect();
                 format!(

@@ -12,9 +12,10 @@ use super::{
     notices,
     state::{Active, Carried, Crashes, PendingChange, PendingNotice, Permit, Rollback, Stage},
     tasks::{RunningTask, TaskPhase},
+    watch::Delayed,
 };
 use crate::{
-    entry::{Fact, PlanKind, Step},
+    entry::{DelayState, Fact, PlanKind, Step},
     model::{Cause, Hold, HoldReason, NoticeKey, Outcome, Seq, Timestamp, Verdict, Wanted},
     triggers,
 };
@@ -237,10 +238,25 @@ impl Engine {
                 if let Some(watch) = &mut active.watch
                     && let Some(rule) = watch.find_mut(trigger)
                 {
-                    if rule.verdict.word() != verdict.word() {
-                        rule.since = at;
-                    }
-                    rule.verdict = verdict.clone();
+                    rule.say(at, verdict.clone());
+                }
+            }
+            Fact::DelayMoved { trigger, to, .. } => {
+                if let Some(watch) = &mut active.watch
+                    && let Some(rule) = watch.find_mut(trigger)
+                {
+                    rule.delayed = match to {
+                        DelayState::Until { until, .. } => Some(Delayed {
+                            until: *until,
+                            paused: None,
+                            over: false,
+                        }),
+                        DelayState::Over { .. } => rule.delayed.map(|delayed| Delayed {
+                            over: true,
+                            ..delayed
+                        }),
+                        DelayState::Cancelled { .. } => None,
+                    };
                 }
             }
             Fact::Held { reason, exits, .. } => {

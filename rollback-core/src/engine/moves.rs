@@ -132,9 +132,8 @@ impl Active {
 
     /// When a rule that cannot see has used up its time budget.
     pub(super) fn blind_until(&self, rule: &Watched) -> Timestamp {
-        rule.since
-            .max(self.resumed_at)
-            .after(self.policy.blindness.budget)
+        let budget = rule.blind_budget.unwrap_or(self.policy.blindness.budget);
+        rule.since.max(self.resumed_at).after(budget)
     }
 
     pub(super) fn release(&mut self, at: Timestamp, by_person: bool) {

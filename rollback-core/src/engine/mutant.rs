@@ -40,6 +40,8 @@ pub enum Mutant {
     VerifiesAtOnce,
     /// What cannot be seen is taken for bad.
     RollsBackBlind,
+    /// A failure's action does not wait for its `delay`.
+    IgnoresTheDelay,
     /// Blindness has no time budget.
     BlindForEver,
     /// A target that did not work is tried again.
@@ -75,7 +77,7 @@ pub enum Mutant {
 #[cfg(feature = "__mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::SendsForEver,
         Self::IgnoresTheFence,
         Self::TakesAnyTarget,
@@ -92,6 +94,7 @@ impl Mutant {
         Self::BakesOnNothing,
         Self::VerifiesAtOnce,
         Self::RollsBackBlind,
+        Self::IgnoresTheDelay,
         Self::BlindForEver,
         Self::TriesTheSameAgain,
         Self::SupersedesSilently,

@@ -2,8 +2,11 @@
 
 use super::{apply::is_success, state::State};
 use crate::{
-    entry::{Fact, Would},
-    model::{Action, Notice, Outcome, ServiceId, Severity, Timestamp, Verdict},
+    entry::{DelayState, Fact, Would},
+    model::{
+        Action, Cause, HoldReason, Notice, Outcome, ServiceId, Severity, Timestamp, TriggerId,
+        Verdict,
+    },
 };
 
 /// How many notices a fact gives: none or one.
@@ -26,9 +29,32 @@ fn is_told(fact: &Fact) -> bool {
         | Fact::WouldHave { .. }
         | Fact::Ended { .. } => true,
         Fact::VerdictChanged {
-            verdict, action, ..
-        } => *verdict == Verdict::Fail && *action == Action::Notify,
+            verdict,
+            action,
+            delayed,
+            ..
+        } => *verdict == Verdict::Fail && *action == Action::Notify && !delayed,
+        // A rule that only tells does so when its failure has lasted.
+        Fact::DelayMoved { action, to, .. } => match to {
+            DelayState::Until { .. } | DelayState::Cancelled { .. } => *action >= Action::Hold,
+            DelayState::Over { .. } => *action == Action::Notify,
+        },
         _ => false,
+    }
+}
+
+/// How loud a rule's failure is told. What is built in is as loud as can be.
+fn loudness(state: &State, trigger: &TriggerId) -> Severity {
+    let active = state.active.as_ref();
+    active
+        .and_then(|active| active.policy.trigger(&trigger.name))
+        .map_or(Severity::Page, |rule| rule.severity)
+}
+
+fn loudness_of(state: &State, cause: &Cause) -> Severity {
+    match cause {
+        Cause::Trigger { trigger, .. } => loudness(state, trigger),
+        _ => Severity::Warning,
     }
 }
 
@@ -73,8 +99,12 @@ pub(super) fn notice(
         ),
         Fact::Held { reason, exits, .. } => {
             let exits: Vec<String> = exits.iter().map(ToString::to_string).collect();
+            let severity = match reason {
+                HoldReason::TriggerFailed { trigger, .. } => loudness(state, trigger),
+                _ => Severity::Page,
+            };
             (
-                Severity::Page,
+                severity,
                 format!("{service}: {} is held", candidate()),
                 format!("{reason}; it goes on by: {}", exits.join(", ")),
             )
@@ -88,7 +118,7 @@ pub(super) fn notice(
             },
         ),
         Fact::RollbackDecided { target, cause, .. } => (
-            Severity::Warning,
+            loudness_of(state, cause),
             format!(
                 "{service}: rolling back from {} to {}",
                 candidate(),
@@ -125,16 +155,44 @@ pub(super) fn notice(
             format!("by {by}"),
         ),
         Fact::WouldHave { would, .. } => (
-            Severity::Warning,
-            format!(
-                "{service}: would have rolled back from {} to {}",
-                candidate(),
-                match would {
-                    Would::RollBack { target, .. } => name(target),
-                }
-            ),
+            loudness_of(state, would.cause()).min(Severity::Warning),
+            match would {
+                Would::RollBack { target, .. } => format!(
+                    "{service}: would have rolled back from {} to {}",
+                    candidate(),
+                    name(target)
+                ),
+                Would::Hold { .. } => format!("{service}: would have held {}", candidate()),
+            },
             would.to_string(),
         ),
+        Fact::DelayMoved {
+            trigger,
+            action,
+            to,
+            ..
+        } => {
+            let (failing, candidate) = (&trigger.name, candidate());
+            match to {
+                DelayState::Until { until, why } => (
+                    loudness(state, trigger).min(Severity::Warning),
+                    format!("{service}: {failing} fails on {candidate}; {action} at {until}"),
+                    format!("{why}; unless it passes before"),
+                ),
+                DelayState::Over { why } => (
+                    loudness(state, trigger),
+                    format!("{service}: {failing} failed on {candidate}"),
+                    why.to_string(),
+                ),
+                DelayState::Cancelled { until } => (
+                    Severity::Info,
+                    format!("{service}: {failing} passes again on {candidate}"),
+                    format!(
+                        "cleared before the delay ended; {action} would have followed at {until}"
+                    ),
+                ),
+            }
+        }
         Fact::Ended { outcome, .. } => {
             let severity = match outcome {
                 Outcome::RollbackFailed { .. } => Severity::Page,
@@ -159,7 +217,7 @@ pub(super) fn notice(
             explanation,
             ..
         } => (
-            Severity::Warning,
+            loudness(state, trigger),
             format!("{service}: {} failed on {}", trigger.name, candidate()),
             explanation
                 .as_ref()

@@ -374,7 +374,7 @@ impl Engine {
                         .and_then(|due| self.after_now(due)),
                     WakeReason::Rule,
                 );
-                if let Some(blind) = watch.blind() {
+                for blind in watch.blind() {
                     let until = active.blind_until(blind);
                     at(self.after_now(until), WakeReason::Blindness);
                 }

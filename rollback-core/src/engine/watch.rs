@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use super::intake::Sum;
@@ -26,6 +27,13 @@ pub(super) struct Watched {
     pub(super) action: Action,
     pub(super) required: bool,
     pub(super) two_arm: bool,
+    /// What a failure has to last before the action follows.
+    pub(super) delay: Duration,
+    pub(super) delayed: Option<Delayed>,
+    /// How long it may be without sight, if not as long as the policy says.
+    pub(super) blind_budget: Option<Duration>,
+    /// Whether another rule is made of it: then it says nothing by itself.
+    pub(super) is_part: bool,
     reads: Vec<MetricId>,
     evidence: Box<dyn Evidence>,
     /// The verdict as it was last journaled.
@@ -33,6 +41,15 @@ pub(super) struct Watched {
     /// Since when its kind is that.
     pub(super) since: Timestamp,
     faulted: bool,
+}
+
+/// A failure whose action waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delayed {
+    pub(super) until: Timestamp,
+    /// Since when it cannot be said whether it still fails.
+    pub(super) paused: Option<Timestamp>,
+    pub(super) over: bool,
 }
 
 impl Watch {
@@ -46,6 +63,10 @@ impl Watch {
                 action: armed.rule.action,
                 required: armed.rule.required,
                 two_arm,
+                delay: armed.rule.delay,
+                delayed: None,
+                blind_budget: armed.rule.blind_budget,
+                is_part: false,
                 reads: armed
                     .trigger
                     .reads()
@@ -95,7 +116,8 @@ impl Watch {
         self.rules
             .iter()
             .filter(|rule| !rule.faulted)
-            .filter_map(|rule| rule.next_wake(at))
+            .flat_map(|rule| [rule.next_wake(at), rule.acts_at()])
+            .flatten()
             .min()
     }
 
@@ -119,12 +141,11 @@ impl Watch {
         Some(since)
     }
 
-    /// A required rule that has not been able to see since before anything else.
-    pub(super) fn blind(&self) -> Option<&Watched> {
+    /// The required rules that cannot see.
+    pub(super) fn blind(&self) -> impl Iterator<Item = &Watched> {
         self.rules
             .iter()
             .filter(|rule| rule.required && matches!(rule.verdict, Verdict::Unknown(_)))
-            .min_by_key(|rule| rule.since)
     }
 }
 
@@ -148,6 +169,36 @@ impl Watched {
 
     fn next_wake(&self, at: Timestamp) -> Option<Timestamp> {
         catch_unwind(AssertUnwindSafe(|| self.evidence.next_wake(at))).unwrap_or(None)
+    }
+
+    /// Whether it fails, and has for as long as its `delay`.
+    pub(super) fn acts(&self) -> bool {
+        self.verdict == Verdict::Fail
+            && (self.delay.is_zero() || self.delayed.is_some_and(|delayed| delayed.over))
+    }
+
+    /// When its `delay` is over, if it goes on failing.
+    fn acts_at(&self) -> Option<Timestamp> {
+        self.delayed
+            .filter(|delayed| !delayed.over && delayed.paused.is_none())
+            .map(|delayed| delayed.until)
+    }
+
+    /// The verdict as it is journaled.
+    pub(super) fn say(&mut self, at: Timestamp, verdict: Verdict) {
+        if self.verdict.word() != verdict.word() {
+            self.since = at;
+            match (&verdict, &mut self.delayed) {
+                (Verdict::Pass, delayed) if delayed.is_some_and(|delayed| delayed.over) => {
+                    *delayed = None;
+                }
+                (Verdict::Unknown(_) | Verdict::Inconclusive(_), Some(delayed)) => {
+                    delayed.paused = delayed.paused.or(Some(at));
+                }
+                _ => {}
+            }
+        }
+        self.verdict = verdict;
     }
 
     /// The rule takes no part any more.

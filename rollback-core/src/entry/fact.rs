@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerReason, PlanKind, Standing, Step, TaskState, Would};
+use super::{DelayState, LedgerReason, PlanKind, Standing, Step, TaskState, Would};
 use crate::{
     model::{
         Action, Actor, Cause, Change, ChangeId, DeploymentId, Expectation, Explanation, HoldExit,
@@ -151,8 +151,22 @@ pub enum Fact {
         verdict: Verdict,
         /// What it may do.
         action: Action,
+        /// Whether that waits for the rule's `delay`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        delayed: bool,
         /// The numbers; only with a verdict that matters.
         explanation: Option<Box<Explanation>>,
+    },
+    /// The action of a failing rule waits for its `delay`, follows now, or does not follow.
+    DelayMoved {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Which rule.
+        trigger: TriggerId,
+        /// What it may do.
+        action: Action,
+        /// How the wait stands.
+        to: DelayState,
     },
     /// Nothing advances.
     Held {
@@ -279,6 +293,7 @@ impl Fact {
             | Self::StepDone { deployment, .. }
             | Self::GatePassed { deployment, .. }
             | Self::VerdictChanged { deployment, .. }
+            | Self::DelayMoved { deployment, .. }
             | Self::Held { deployment, .. }
             | Self::Released { deployment, .. }
             | Self::PermitAnswered { deployment, .. }

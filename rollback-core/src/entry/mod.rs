@@ -1,6 +1,7 @@
 //! What the journal keeps: each input with the facts that the engine decided on it.
 
 mod command;
+mod delay;
 mod effect;
 mod fact;
 mod input;
@@ -10,6 +11,7 @@ mod task;
 mod would;
 
 pub use command::{Command, Deploy};
+pub use delay::DelayState;
 pub use effect::{Effect, Reads};
 pub use fact::{Fact, SentState, WayBack};
 pub use input::{ChangeReport, Input};

@@ -34,7 +34,7 @@ pub fn restoration_bound(policy: &Policy) -> Duration {
 }
 
 /// Warm-up, the window in which it turns bad, one that is bad throughout, as many more as the
-/// shape takes, and the answer.
+/// shape takes, the answer, and the `delay`.
 pub(super) fn threshold_bound(
     policy: &Policy,
     rule: &TriggerRule,
@@ -53,7 +53,8 @@ pub(super) fn threshold_bound(
         .max()
         .unwrap_or_default();
     let seen = poll.saturating_mul(3).saturating_add(shape.longest(poll));
-    Some(warmup.saturating_add(seen).saturating_add(settle))
+    let decided = seen.saturating_add(rule.delay);
+    Some(warmup.saturating_add(decided).saturating_add(settle))
 }
 
 #[cfg(test)]

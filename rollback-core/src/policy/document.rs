@@ -12,7 +12,7 @@ pub use super::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
         StrategyDocument, StrategyName, StrategySettings, TaskDocument,
     },
-    trigger::TriggerDocument,
+    trigger::{SeverityName, TriggerDocument},
     values::{Share, Text, TimesOf},
 };
 use crate::{

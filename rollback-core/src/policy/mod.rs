@@ -135,6 +135,19 @@ impl Policy {
         self.metrics.iter().find(|metric| metric.id == *id)
     }
 
+    /// How long a rule may be without sight at most, whichever it is.
+    #[must_use]
+    pub fn longest_blindness(&self) -> Duration {
+        let budgets = self.triggers.iter().filter_map(|rule| rule.blind_budget);
+        budgets.fold(self.blindness.budget, Duration::max)
+    }
+
+    /// The rule of that name.
+    #[must_use]
+    pub fn trigger(&self, name: &str) -> Option<&TriggerRule> {
+        self.triggers.iter().find(|rule| *rule.name == *name)
+    }
+
     /// The metrics as conditions name them.
     #[must_use]
     pub fn catalogue(&self) -> MetricCatalogue {

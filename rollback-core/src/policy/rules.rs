@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Shape;
 use crate::{
     condition::Unit,
-    model::{Action, MetricId, Query},
+    model::{Action, MetricId, Query, Severity},
 };
 
 /// A metric: what is asked, of whom, and in which unit the answer is.
@@ -72,8 +72,26 @@ pub struct TriggerRule {
     pub rule: Rule,
     /// What it may do when it fails.
     pub action: Action,
+    /// How loud people are told; it decides nothing.
+    pub severity: Severity,
+    /// How long a failure has to last before the action follows.
+    pub delay: Duration,
+    /// How long it may be without sight; none is as long as the policy says.
+    pub blind_budget: Option<Duration>,
     /// Whether a deployment is only promoted if it passes.
     pub required: bool,
+}
+
+impl TriggerRule {
+    /// How loud a rule with this action is, unless its policy says otherwise.
+    #[must_use]
+    pub const fn default_severity(action: Action) -> Severity {
+        match action {
+            Action::Observe => Severity::Info,
+            Action::Notify | Action::Hold => Severity::Warning,
+            Action::RollBack => Severity::Page,
+        }
+    }
 }
 
 /// The kinds of rule.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     condition::Unit,
-    model::{Action, Query, Weight},
+    model::{Action, Query, Severity, Weight},
 };
 
 const FULL: &str = r#"{
@@ -184,6 +184,9 @@ prop_compose! {
                 _ => Rule::Host,
             },
             action: [Action::Observe, Action::Notify, Action::Hold, Action::RollBack][action],
+            severity: [Severity::Page, Severity::Warning, Severity::Info][action % 3],
+            delay: if required { Duration::ZERO } else { Duration::from_secs(60) },
+            blind_budget: required.then_some(Duration::from_secs(7)),
             required,
         }
     }

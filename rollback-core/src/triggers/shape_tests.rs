@@ -140,8 +140,8 @@ fn a_failure_says_how_many_polls_were_bad() {
             },
             "gbbb",
             "errors > 5% in 3 polls in a row within 1m",
-            "errors was 30 % (90 of 300 requests) for 2s, above 5 %; 3 bad polls in a row, 2s \
-             apart, and 3 within 1m are too many",
+            "errors was 30 % (90 of 300 requests) for 2s, above 5 %; 3 bad polls in a row \
+             within 2s, and 3 within 1m are too many",
             "errors <= 5 % in one of 3 polls in a row",
         ),
         (

@@ -61,10 +61,15 @@ pub(super) fn polls_so_far(shape: &Shape, counted: Counted) -> String {
             let within = within.map_or_else(String::new, |time| {
                 format!(" within {}", duration_text(time))
             });
+            let taken = if bad > 1 {
+                format!(" within {}", duration_text(taken))
+            } else {
+                String::new()
+            };
             format!(
-                "; {bad} bad {} in a row, {} apart, and {most}{within} are too many",
+                "; {bad} bad {} in a row{taken}, and {most}{within} {} too many",
                 word(bad),
-                duration_text(taken)
+                if *most == 1 { "is" } else { "are" }
             )
         }
         Shape::Share {

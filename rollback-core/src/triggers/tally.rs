@@ -17,6 +17,8 @@ pub(super) struct Tally {
     /// The end of each poll's window, and whether it was bad.
     polls: VecDeque<(Timestamp, bool)>,
     bad: u32,
+    /// How long the last one's reading is believed.
+    believed: Duration,
 }
 
 /// What the polls add up to.
@@ -45,6 +47,7 @@ impl Tally {
                 self.bad = self.bad.saturating_sub(1);
             }
         }
+        self.believed = believed;
         if bad || !in_a_row(shape) {
             self.polls.push_back((to, bad));
             self.bad += u32::from(bad);
@@ -104,7 +107,9 @@ impl Tally {
     /// How many of the oldest polls make room for the new one.
     fn leaving(&self, shape: &Shape, to: Timestamp, bad: bool, believed: Duration) -> usize {
         let all = self.polls.len();
-        // After a long time without sight nobody knows what was in between.
+        // After a long time without sight these are not the last polls any more, although one long
+        // window may tell of all of it.
+        let believed = believed.min(self.believed);
         let broken = self
             .polls
             .back()

@@ -1,7 +1,7 @@
 //! Facts and effects in the words of a story.
 
 use rollback_core::{
-    entry::{Effect, Fact, SentState, Step, TaskState},
+    entry::{DelayState, Effect, Fact, SentState, Step, TaskState},
     model::{Cause, duration_text},
 };
 
@@ -77,6 +77,21 @@ pub(crate) fn fact(fact: &Fact) -> String {
                 .map_or_else(String::new, |why| format!(": {}", why.sentence));
             format!("{} says {verdict}{why}", trigger.name)
         }
+        Fact::DelayMoved {
+            trigger,
+            action,
+            to,
+            ..
+        } => match to {
+            DelayState::Until { why, .. } => {
+                format!("{}: {action} waits for its delay: {why}", trigger.name)
+            }
+            DelayState::Over { why } => format!("{}: its delay is over: {why}", trigger.name),
+            DelayState::Cancelled { .. } => {
+                format!("{}: cleared before the delay ended", trigger.name)
+            }
+            other => format!("{other:?}"),
+        },
         Fact::Held { reason, exits, .. } => {
             let exits: Vec<String> = exits.iter().map(ToString::to_string).collect();
             format!("HELD: {reason} [{}]", exits.join(", "))

@@ -7,9 +7,9 @@ use std::{
 };
 
 use rollback_core::{
-    entry::{Command, Entry, Fact, Input, SentState, Standing, Step},
+    entry::{Command, DelayState, Entry, Fact, Input, SentState, Standing, Step},
     model::{
-        Change, ChangeId, DeploymentId, Epoch, Expectation, Notice, NoticeKey, Observation,
+        Action, Change, ChangeId, DeploymentId, Epoch, Expectation, Notice, NoticeKey, Observation,
         Outcome, PolicyDigest, ReleaseId, Seq, Timestamp, Verdict,
     },
     policy::Policy,
@@ -256,8 +256,15 @@ pub(super) fn is_told(fact: &Fact) -> bool {
         | Fact::WouldHave { .. }
         | Fact::Ended { .. } => true,
         Fact::VerdictChanged {
-            verdict, action, ..
-        } => *verdict == Verdict::Fail && *action == rollback_core::model::Action::Notify,
+            verdict,
+            action,
+            delayed,
+            ..
+        } => *verdict == Verdict::Fail && *action == Action::Notify && !delayed,
+        Fact::DelayMoved { action, to, .. } => match to {
+            DelayState::Over { .. } => *action == Action::Notify,
+            _ => *action >= Action::Hold,
+        },
         _ => false,
     }
 }

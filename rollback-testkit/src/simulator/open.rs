@@ -41,6 +41,8 @@ pub(super) struct Open {
     pub(super) person_acts: u32,
     pub(super) watch_since: Option<Timestamp>,
     pub(super) verdicts: BTreeMap<Arc<str>, (Verdict, Timestamp)>,
+    /// For how long each rule has failed since it last passed, up to its last verdict.
+    pub(super) failed: BTreeMap<Arc<str>, Duration>,
     pub(super) sights: BTreeMap<(MetricId, Option<Arm>), Sight>,
     pub(super) before: BTreeMap<MetricId, f64>,
     totals: BTreeMap<(MetricId, Scope), Vec<Total>>,
@@ -111,6 +113,7 @@ impl Open {
             person_acts: 0,
             watch_since: None,
             verdicts: BTreeMap::new(),
+            failed: BTreeMap::new(),
             sights: BTreeMap::new(),
             before: BTreeMap::new(),
             totals: BTreeMap::new(),
@@ -144,6 +147,15 @@ impl Open {
             .get(&(metric.clone(), Some(arm)))
             .or_else(|| self.sights.get(&(metric.clone(), None)))
             .copied()
+    }
+
+    /// For how long a rule has failed since it last passed.
+    pub(super) fn failed_for(&self, trigger: &str, at: Timestamp) -> Duration {
+        let before = self.failed.get(trigger).copied().unwrap_or_default();
+        match self.verdicts.get(trigger) {
+            Some((Verdict::Fail, since)) => before + at.since(*since),
+            _ => before,
+        }
     }
 
     /// After this long a reading is not fresh any more.
@@ -291,6 +303,12 @@ impl Open {
                     Some((before, since)) if before.word() == verdict.word() => *since,
                     _ => at,
                 };
+                let failed = self.failed_for(&trigger.name, at);
+                let failed = match verdict {
+                    Verdict::Pass => Duration::ZERO,
+                    _ => failed,
+                };
+                self.failed.insert(Arc::clone(&trigger.name), failed);
                 self.verdicts
                     .insert(Arc::clone(&trigger.name), (verdict.clone(), since));
             }
@@ -375,6 +393,7 @@ impl Open {
 
     fn begin_watch(&mut self, at: Timestamp) {
         self.watch_since = Some(at);
+        self.failed.clear();
         self.sights.clear();
         self.verdicts.clear();
     }

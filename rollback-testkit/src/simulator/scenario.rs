@@ -169,9 +169,13 @@ fn policy(random: &mut Random) -> Arc<Policy> {
     let holdback = if random.chance(400) { "10%" } else { "0%" };
     let poll = random.between(1, 3);
     let bake = random.between(6, 30);
+    let delay = match random.below(5) {
+        0 => format!(r#","delay":"{}s""#, random.between(1, 6)),
+        _ => String::new(),
+    };
     let mut triggers = vec![format!(
-        r#"{{"name":"errors","when":"errors > 5%","for":"{}s"}}"#,
-        random.below(4)
+        r#"{{"name":"errors","when":"errors > 5%",{}{delay}}}"#,
+        shape(random, poll)
     )];
     if random.chance(300) {
         triggers.push(r#"{"name":"slow","when":"p95 > 2s","for":"2s","action":"hold"}"#.to_owned());
@@ -228,6 +232,17 @@ fn policy(random: &mut Random) -> Arc<Policy> {
     serde_json::from_str::<Policy>(&text)
         .expect("a valid policy")
         .shared()
+}
+
+/// How often the errors have to be too many.
+fn shape(random: &mut Random, poll: u64) -> String {
+    match random.below(8) {
+        0 => format!(r#""times":"{} of 4""#, random.between(2, 3)),
+        1 => format!(r#""consecutive":{}"#, random.between(1, 3)),
+        2 => format!(r#""share":"30%","over":"{}s""#, poll * random.between(3, 6)),
+        3 => format!(r#""average":"{}s""#, poll * random.between(3, 5)),
+        _ => format!(r#""for":"{}s""#, random.below(4)),
+    }
 }
 
 /// A host's own rule, with a secret inside, that may panic.

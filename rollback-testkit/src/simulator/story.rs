@@ -224,7 +224,9 @@ fn noticed_in_time(world: &mut World<'_>, first: usize, policy: &Policy) {
         .triggers
         .iter()
         .find_map(|rule| match &rule.rule {
-            Rule::When { shape, .. } if *rule.name == *"errors" => Some(shape.longest(policy.poll)),
+            Rule::When { shape, .. } if *rule.name == *"errors" => {
+                Some(shape.longest(policy.poll) + rule.delay)
+            }
             _ => None,
         })
         .unwrap_or_default();

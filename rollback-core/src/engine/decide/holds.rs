@@ -65,7 +65,7 @@ impl Engine {
         if !active.rolls_back() && active.promoted_by.is_none() {
             let asks = watch.rules.iter().find(|rule| {
                 rule.action == Action::Hold
-                    && rule.verdict == Verdict::Fail
+                    && self.acts(rule)
                     && !active.acknowledged.contains(&rule.id.name)
             });
             if let Some(rule) = asks {

@@ -7,7 +7,6 @@ use crate::{
     entry::{Fact, LedgerReason, PlanKind, Standing, Would},
     model::{
         Action, Cause, Explanation, HoldExit, HoldReason, Outcome, ReleaseId, Timestamp, TriggerId,
-        Verdict,
     },
     policy::{OnNoData, TaskWhen},
     ports::PermitRequest,
@@ -191,7 +190,7 @@ impl Engine {
         let watch = active.watch.as_ref()?;
         let failing = || {
             let rules = watch.rules.iter();
-            rules.filter(|rule| rule.action == Action::RollBack && rule.verdict == Verdict::Fail)
+            rules.filter(|rule| rule.action == Action::RollBack && self.acts(rule))
         };
         // A rule that blames somebody else does not hide one that blames the candidate.
         failing()
@@ -264,7 +263,7 @@ impl Engine {
         })
     }
 
-    fn over_budget(
+    pub(super) fn over_budget(
         &self,
         at: Timestamp,
         active: &Active,

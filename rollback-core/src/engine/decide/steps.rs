@@ -247,7 +247,7 @@ fn allowed(active: &Active, step: &Step) -> Duration {
         Step::Gate { within, .. } | Step::Task { within, .. } => *within,
         Step::Wait { length } if active.rollback.is_some() => *length + deadlines.converge,
         Step::Wait { length } | Step::Bake { length } => {
-            *length + active.policy.blindness.budget + deadlines.converge
+            *length + active.policy.longest_blindness() + deadlines.converge
         }
         Step::Verify { hold_for } => active.policy.verify.within.max(*hold_for),
         Step::Retire { .. } => deadlines.retire,

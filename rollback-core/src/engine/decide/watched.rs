@@ -181,7 +181,10 @@ impl Engine {
                 rule.explain(at).sentence
             ));
         }
-        if let (Some(_), Some(rule)) = (running.good_since, watch.blind()) {
+        if let (Some(_), Some(rule)) = (
+            running.good_since,
+            watch.blind().min_by_key(|rule| rule.since),
+        ) {
             return Some(Fact::Held {
                 deployment: active.id.clone(),
                 reason: HoldReason::Blind {

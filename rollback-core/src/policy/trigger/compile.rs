@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{TriggerDocument, shape};
+use super::{SeverityName, TriggerDocument, shape};
 use crate::{
-    model::{Action, MetricId},
+    model::{Action, MetricId, Severity},
     policy::{Rule, TriggerRule, document::Share, error::Problem},
     statistics::{FalseRollbackRate, MinEffect},
 };
@@ -88,6 +88,16 @@ pub(in crate::policy) fn trigger(
         name,
         rule,
         action: document.action,
+        severity: document.severity.map_or_else(
+            || TriggerRule::default_severity(document.action),
+            |severity| match severity {
+                SeverityName::Critical => Severity::Page,
+                SeverityName::Warning => Severity::Warning,
+                SeverityName::Info => Severity::Info,
+            },
+        ),
+        delay: document.delay.unwrap_or_default().0,
+        blind_budget: document.blind_budget.map(|budget| budget.0),
         required: document
             .required
             .unwrap_or(document.action == Action::RollBack),

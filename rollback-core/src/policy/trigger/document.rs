@@ -65,10 +65,36 @@ pub struct TriggerDocument {
     /// `action:` what it may do: `observe`, `notify`, `hold` or `roll_back`. Default: `roll_back`.
     #[serde(default = "default_action")]
     pub action: Action,
+    /// `severity:` how loud people are told of it; it decides nothing: `critical`, `warning` or
+    /// `info`. Default: `critical` if the action is `roll_back`, `warning` for `hold` and `notify`,
+    /// `info` for `observe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<SeverityName>,
+    /// `delay:` how long a failure has to last before the action follows; it is cancelled, and told,
+    /// if the trigger passes meanwhile. Default: `0s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Text<Duration>>,
+    /// `blind_budget:` how long it may be without sight before `on_no_data` follows. Default: as long
+    /// as the policy's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind_budget: Option<Text<Duration>>,
     /// `required:` whether a deployment is only promoted if it passes. Default: `true` if the action
     /// is `roll_back`, else `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
+}
+
+/// `severity:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SeverityName {
+    /// `critical`: somebody must act.
+    Critical,
+    /// `warning`: somebody should look.
+    Warning,
+    /// `info`: for the record.
+    Info,
 }
 
 const fn default_action() -> Action {

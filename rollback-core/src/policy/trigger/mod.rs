@@ -8,5 +8,5 @@ mod written;
 
 pub(super) use check::check;
 pub(super) use compile::trigger;
-pub use document::TriggerDocument;
+pub use document::{SeverityName, TriggerDocument};
 pub(super) use shape::key as shape_key;

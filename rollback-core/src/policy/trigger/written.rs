@@ -1,7 +1,13 @@
 //! From a rule back to the document of its trigger.
 
-use super::{TriggerDocument, shape};
-use crate::policy::{Rule, TriggerRule, document::Share};
+use super::{SeverityName, TriggerDocument, shape};
+use crate::{
+    model::Severity,
+    policy::{
+        Rule, TriggerRule,
+        document::{Share, Text},
+    },
+};
 
 impl From<TriggerRule> for TriggerDocument {
     fn from(rule: TriggerRule) -> Self {
@@ -21,6 +27,15 @@ impl From<TriggerRule> for TriggerDocument {
             min_effect: None,
             host: false,
             action: rule.action,
+            severity: (rule.severity != TriggerRule::default_severity(rule.action)).then_some(
+                match rule.severity {
+                    Severity::Page => SeverityName::Critical,
+                    Severity::Warning => SeverityName::Warning,
+                    Severity::Info => SeverityName::Info,
+                },
+            ),
+            delay: (!rule.delay.is_zero()).then_some(Text(rule.delay)),
+            blind_budget: rule.blind_budget.map(Text),
             required: Some(rule.required),
         };
         match rule.rule {

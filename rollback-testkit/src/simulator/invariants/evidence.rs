@@ -77,7 +77,7 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
                     let verdict = open.verdicts.get(&trigger.name).map(|(v, _)| v);
                     let may = verdict == Some(&Verdict::Fail) || is_blind_rollback(open);
                     hold!(may, "it goes back for {trigger}, which says {verdict:?}");
-                    Ok(())
+                    waited(sight, open, &trigger.name)
                 }
                 Cause::Platform { .. } => {
                     let seen = sight.known.seen.as_ref();
@@ -118,6 +118,18 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// A failure lasts for its delay before its action follows.
+fn waited(sight: &Sightline<'_>, open: &Open, trigger: &str) -> Result<(), String> {
+    let rule = open.policy.trigger(trigger);
+    let failed = open.failed_for(trigger, at(sight));
+    hold!(
+        is_blind_rollback(open) || rule.is_none_or(|rule| failed >= rule.delay),
+        "it acts for {trigger} after {failed:?} of failing, and its delay is {:?}",
+        rule.map(|rule| rule.delay)
+    );
+    Ok(())
 }
 
 fn bake_passes(open: &Open) -> Result<(), String> {

@@ -246,7 +246,8 @@ pub(super) fn useful(sight: &Sightline<'_>) -> Result<(), String> {
     }
     let waits_for_permit = sight.scenario.permits;
     for rule in &open.policy.triggers {
-        let fails = matches!(open.verdicts.get(&rule.name), Some((Verdict::Fail, _)));
+        let fails = matches!(open.verdicts.get(&rule.name), Some((Verdict::Fail, _)))
+            && open.failed_for(&rule.name, at(sight)) >= rule.delay;
         let acknowledged = open.acknowledged.contains(&rule.name);
         hold!(
             !fails || rule.action < Action::Hold || waits_for_permit || acknowledged,
