@@ -7,8 +7,8 @@ use rollback_core::{
     engine::{Engine, EngineConfig, replay},
     entry::{ChangeReport, Command, Deploy, Effect, Entry, Input, Keep, TaskAnswer, TaskReport},
     model::{
-        Accepted, Actor, Answer, Arm, ArmState, ChangeError, ChannelId, Epoch, Etag, MetricId,
-        ReadError, ReadRequest, Reading, ReleaseId, Sample, ServiceId, Timestamp, Wanted, Weight,
+        Accepted, Actor, Arm, ArmState, ChangeError, ChannelId, Epoch, Etag, ReleaseId, ServiceId,
+        Timestamp, Wanted, Weight,
     },
     policy::{Policy, parse_duration},
     ports::{Capabilities, Delivered, PermitDecision},
@@ -384,45 +384,6 @@ impl World {
 
     pub(super) fn etag(&self) -> Etag {
         Etag::new(format!("v{}", self.version)).unwrap()
-    }
-
-    /// `12/100` a second, `0.3`, `nothing`, or a word.
-    fn read(&self, ask: &ReadRequest) -> Answer {
-        let arm = ask.scope.arm();
-        let traffic = match (&ask.subject.release, arm) {
-            (Some(release), Some(_)) => self.wanted.weight(release) > Weight::NONE,
-            _ => true,
-        };
-        let value = self
-            .values
-            .get(&(ask.metric.as_str().to_owned(), arm))
-            .or_else(|| self.values.get(&(ask.metric.as_str().to_owned(), None)));
-        let sample = match value {
-            _ if self.blind => Err(ReadError::Unreachable {
-                why: "connection refused".to_owned(),
-                retry_after_ms: None,
-            }),
-            None => Err(ReadError::NoData),
-            Some(text) => match text.split_once('/') {
-                Some((bad, total)) => {
-                    let seconds = ask.window.length().as_secs().max(1) * u64::from(traffic);
-                    Ok(Sample::Counts {
-                        bad: bad.parse::<u64>().unwrap() * seconds,
-                        total: total.parse::<u64>().unwrap() * seconds,
-                    })
-                }
-                None => match text.parse::<f64>() {
-                    Ok(number) => Ok(Sample::Gauge(number)),
-                    Err(_) if text == "nothing" => Err(ReadError::NoData),
-                    Err(_) => Ok(Sample::State(Arc::from(text.as_str()))),
-                },
-            },
-        };
-        Answer {
-            metric: MetricId::new(ask.metric.as_str()).unwrap(),
-            scope: ask.scope.clone(),
-            result: sample.map(|sample| Reading::new(ask.window, sample)),
-        }
     }
 }
 
