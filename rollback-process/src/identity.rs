@@ -83,10 +83,16 @@ impl Stat {
         let mut fields = tail.split_ascii_whitespace();
         let state = fields.next()?;
         let group = fields.nth(1)?.parse().ok()?;
-        let start_ticks = fields.nth(16)?.parse().ok()?;
+        let threads: u32 = fields.nth(14)?.parse().ok()?;
+        let start_ticks = fields.nth(1)?.parse().ok()?;
+        // The state is that of the first thread; the others may outlive it.
+        let ended = match state {
+            "Z" => threads <= 1,
+            state => matches!(state, "X" | "x"),
+        };
         Some(Self {
             pid,
-            ended: matches!(state, "Z" | "X" | "x"),
+            ended,
             group,
             start_ticks,
         })
@@ -95,7 +101,7 @@ impl Stat {
 
 /// All running processes of an instance: those that carry its marker, and those of its leader's
 /// group while the leader is there to vouch for the group's number.
-pub(crate) fn members(marker: &str, leader: Option<&ProcessIdentity>) -> Vec<ProcessIdentity> {
+fn members(marker: &str, leader: Option<&ProcessIdentity>) -> Vec<ProcessIdentity> {
     let Ok(boot_id) = boot_id() else {
         return Vec::new();
     };
@@ -109,6 +115,44 @@ pub(crate) fn members(marker: &str, leader: Option<&ProcessIdentity>) -> Vec<Pro
             boot_id: boot_id.to_owned(),
         })
         .collect()
+}
+
+/// The processes of an instance, each followed to its end once it was seen: a dying one loses its
+/// environment, and with it the marker, before it has closed its files and ports.
+pub(crate) struct Members<'a> {
+    marker: &'a str,
+    leader: Option<&'a ProcessIdentity>,
+    running: Vec<ProcessIdentity>,
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn of(marker: &'a str, leader: Option<&'a ProcessIdentity>) -> Self {
+        Self {
+            marker,
+            leader,
+            running: Vec::new(),
+        }
+    }
+
+    /// Those that run now.
+    pub(crate) fn running(&mut self) -> &[ProcessIdentity] {
+        self.running.retain(ProcessIdentity::is_running);
+        for member in members(self.marker, self.leader) {
+            if !self.running.contains(&member) {
+                self.running.push(member);
+            }
+        }
+        &self.running
+    }
+
+    /// Signals those that run now, and answers whether there are any.
+    pub(crate) fn signal(&mut self, how: Signal) -> bool {
+        let running = self.running();
+        for member in running {
+            signal(member, how);
+        }
+        !running.is_empty()
+    }
 }
 
 /// The process of an instance whose pid was never written down: the leader of the oldest group
@@ -207,7 +251,25 @@ mod tests {
             (stat.pid, stat.ended, stat.group, stat.start_ticks),
             (42, true, 40, 59399)
         );
+        let others_run = line.replace(" 20 0 1 ", " 20 0 2 ");
+        assert!(!Stat::parse(&others_run).unwrap().ended);
         assert_eq!(Stat::parse("nonsense"), None);
+    }
+
+    /// The window in which a dying process is still there is too short to be met: a process whose
+    /// marker is not in its environment stands for it.
+    #[test]
+    fn a_member_that_lost_its_marker_is_followed_to_its_end() {
+        let mut dying = sleeper(&fresh_name().unwrap());
+        let identity = ProcessIdentity::of(dying.id() as i32).unwrap();
+        let marker = fresh_name().unwrap();
+        let mut all = Members::of(&marker, None);
+        assert_eq!(all.running(), []);
+        all.running.push(identity.clone());
+        assert_eq!(all.running(), std::slice::from_ref(&identity));
+        assert!(all.signal(Signal::KILL));
+        dying.wait().unwrap();
+        assert!(!all.signal(Signal::KILL));
     }
 
     #[test]

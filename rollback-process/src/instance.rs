@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     definition::{Probe, ProcessDefinition},
-    identity::{self, ProcessIdentity},
+    identity::{self, Members, ProcessIdentity},
     launch::{command, exit_text},
     log::Log,
     ports::PortBook,
@@ -105,15 +105,9 @@ async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
 
 /// Stops whatever carries the marker of an instance of which nothing else is known.
 pub(crate) async fn clear_away_marked(marker: &str) {
+    let mut members = Members::of(marker, None);
     let mut wait = Duration::from_millis(10);
-    loop {
-        let members = identity::members(marker, None);
-        if members.is_empty() {
-            return;
-        }
-        for member in &members {
-            identity::signal(member, Signal::KILL);
-        }
+    while members.signal(Signal::KILL) {
         sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(1));
     }
@@ -315,21 +309,15 @@ impl Instance {
     async fn clear_away(&mut self, running: &mut Option<Running>, grace: Duration) {
         let marker = self.record.id.clone();
         let leader = self.record.process.clone();
-        let everyone = |signal: Signal| {
-            let members = identity::members(&marker, leader.as_ref());
-            for member in &members {
-                identity::signal(member, signal);
-            }
-            !members.is_empty()
-        };
-        if !grace.is_zero() && everyone(Signal::TERM) {
+        let mut members = Members::of(&marker, leader.as_ref());
+        if !grace.is_zero() && members.signal(Signal::TERM) {
             let ends = async {
                 if let Some(running) = running.as_mut() {
                     running.ended().await;
                 }
                 // Looking at all processes costs; children that stay longer are looked at less.
                 let mut wait = Duration::from_millis(10);
-                while !identity::members(&marker, leader.as_ref()).is_empty() {
+                while !members.running().is_empty() {
                     sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_millis(500));
                 }
@@ -341,7 +329,7 @@ impl Instance {
             }
         }
         let mut wait = Duration::from_millis(5);
-        while everyone(Signal::KILL) {
+        while members.signal(Signal::KILL) {
             sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(1));
         }

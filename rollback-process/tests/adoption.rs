@@ -218,16 +218,7 @@ async fn an_intent_without_a_pid_is_resolved_by_the_marker() {
 
     // And one whose process was never started is started, once.
     close(&mut bench).await;
-    for pid in &pids {
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap();
-    }
-    eventually("end", || {
-        processes(bench.dir.path()).is_empty().then_some(())
-    })
-    .await;
+    bench.kill_nine().await;
     edit(&records(&bench)[0], |record| {
         record["process"] = Value::Null;
         record["phase"] = "starting".into();
@@ -273,18 +264,8 @@ async fn a_bystander_with_the_same_pid_is_not_touched() {
         .await
         .unwrap();
     bench.until_ready(&v1).await;
-    let pids = processes(bench.dir.path());
     close(&mut bench).await;
-    for pid in &pids {
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap();
-    }
-    eventually("end", || {
-        processes(bench.dir.path()).is_empty().then_some(())
-    })
-    .await;
+    bench.kill_nine().await;
     // The pid now belongs to somebody else, who started at another time.
     let mut bystander = Command::new("sleep")
         .arg("60")
@@ -342,16 +323,7 @@ async fn what_ended_unwatched_is_told_and_started_only_if_it_is_wanted() {
     bench.until_ready(&v1).await;
     for wanted in [true, false] {
         close(&mut bench).await;
-        for pid in processes(bench.dir.path()) {
-            Command::new("kill")
-                .args(["-9", &pid.to_string()])
-                .status()
-                .unwrap();
-        }
-        eventually("end", || {
-            processes(bench.dir.path()).is_empty().then_some(())
-        })
-        .await;
+        bench.kill_nine().await;
         if !wanted {
             let state = bench.dir.path().join("shop/wanted.json");
             edit(&state, |state| state["wanted"] = serde_json::json!({}));

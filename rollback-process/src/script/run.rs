@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     definition::LogLimits,
     files::{Durable, SCHEMA, StateError, failed, read, replace},
-    identity::{self, MARKER, ProcessIdentity},
+    identity::{self, MARKER, Members, ProcessIdentity},
     instance::now,
     log::Log,
 };
@@ -366,10 +366,14 @@ pub(crate) fn prune(dir: &Path, kept: usize) {
 fn kill_group(marker: &str, leader: &ProcessIdentity) {
     identity::signal(leader, Signal::STOP);
     let until = Instant::now() + Duration::from_secs(5);
+    let mut members = Members::of(marker, Some(leader));
     let mut wait = Duration::from_millis(5);
     while Instant::now() < until {
-        let members = identity::members(marker, Some(leader));
-        let others: Vec<_> = members.iter().filter(|one| *one != leader).collect();
+        let others: Vec<_> = members
+            .running()
+            .iter()
+            .filter(|one| *one != leader)
+            .collect();
         for member in &others {
             identity::signal(member, Signal::KILL);
         }

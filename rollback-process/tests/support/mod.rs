@@ -193,6 +193,19 @@ impl Bench {
             .unwrap();
     }
 
+    /// Kills all its processes as a machine's trouble would, and waits for the end of each.
+    pub(crate) async fn kill_nine(&self) {
+        let pids = processes(self.dir.path());
+        assert!(!pids.is_empty(), "nothing runs");
+        for pid in &pids {
+            let _ = std::process::Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status();
+        }
+        // Its environment is gone before it has ended: only its state tells.
+        eventually("end", || pids.iter().all(|pid| !runs(*pid)).then_some(())).await;
+    }
+
     /// Stops everything, and finds nothing left in /proc.
     pub(crate) async fn finish(self) {
         self.stop().await;
@@ -212,7 +225,8 @@ impl Drop for Bench {
     }
 }
 
-/// The running processes of a bench, by a variable that all of them carry.
+/// The running processes of a bench, by a variable that all of them carry. One that is being killed
+/// carries it no more and has not ended yet: for an end, look with [`runs`].
 pub(crate) fn processes(dir: &Path) -> BTreeSet<i32> {
     let variable = format!("BENCH={}", dir.display());
     let of = |pid: i32| {
@@ -220,14 +234,21 @@ pub(crate) fn processes(dir: &Path) -> BTreeSet<i32> {
         let ours = environ
             .split(|byte| *byte == 0)
             .any(|var| var == variable.as_bytes());
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
-        (ours && state != 'Z').then_some(pid)
+        (ours && runs(pid)).then_some(pid)
     };
     fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| of(entry.ok()?.file_name().to_str()?.parse().ok()?))
         .collect()
+}
+
+/// Whether a process is there and has not ended.
+pub(crate) fn runs(pid: i32) -> bool {
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().chars().next()
+    };
+    state().is_some_and(|state| state != 'Z')
 }
 
 pub(crate) fn ready(seen: &Observation, release: &Release) -> Vec<Instance> {
