@@ -80,8 +80,6 @@ impl Watching {
                     "share": format!("{:.2}%", self.error_threshold * 100.0),
                     "over": text(over),
                     "min_samples": polls.min(FEWEST),
-                    // It needs many checks to say that all is well; the rule above needs one.
-                    "required": false,
                 },
             ],
             "verify": { "for": text(self.every * 2), "within": text(self.every * 20 + self.settle) },

@@ -10,6 +10,8 @@ use crate::{model::Window, policy::MOST_POLLS};
 pub(super) struct Averaged {
     pub(super) over: Duration,
     pub(super) min_samples: u32,
+    /// Whether the last reading speaks while there are too few for an average.
+    pub(super) early: bool,
 }
 
 /// The readings of the last `over`.
@@ -80,6 +82,7 @@ mod tests {
         let averaged = Averaged {
             over: Duration::from_secs(3),
             min_samples: 1,
+            early: false,
         };
         let mut recent = Recent::default();
         for (second, value) in [(1, 10.0), (2, 20.0), (3, 30.0), (4, 40.0)] {
@@ -99,6 +102,7 @@ mod tests {
         let averaged = Averaged {
             over: Duration::from_secs(60),
             min_samples: 1,
+            early: false,
         };
         let mut recent = Recent::default();
         for (second, bad, total) in [(1, 1, 2), (2, 0, 98)] {

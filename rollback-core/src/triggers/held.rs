@@ -64,6 +64,8 @@ pub(super) struct Held {
     recent: Recent,
     /// The readings that are there and those that an average needs, while they are too few.
     lacks: Option<(u32, u32)>,
+    /// Whether there is no value while they are too few.
+    waits: bool,
 }
 
 impl Default for Held {
@@ -77,6 +79,7 @@ impl Default for Held {
             received: None,
             recent: Recent::default(),
             lacks: None,
+            waits: false,
         }
     }
 }
@@ -159,13 +162,17 @@ impl Held {
 
     /// Puts the average in the place of the last reading.
     fn average(&mut self, averaged: Averaged, unit: Unit) {
+        let have = self.recent.len();
+        self.lacks = (have < averaged.min_samples).then_some((have, averaged.min_samples));
+        self.waits = self.lacks.is_some() && !averaged.early;
+        if self.lacks.is_some() && averaged.early {
+            return;
+        }
         self.counts = self.recent.counts();
         self.content = match (self.counts, unit) {
             (Some(counts), Unit::Ratio | Unit::Percent) => of_counts(counts, unit),
             _ => Content::Number(self.recent.mean()),
         };
-        let have = self.recent.len();
-        self.lacks = (have < averaged.min_samples).then_some((have, averaged.min_samples));
     }
 
     /// Readings that are there and that are needed, while an average has too few of them.
@@ -225,7 +232,7 @@ impl Held {
             Content::Number(_) | Content::Text(_) if !self.is_fresh(at) => {
                 Value::Missing(Missing::Stale)
             }
-            Content::Number(_) if self.lacks.is_some() => Value::Missing(Missing::NoData),
+            Content::Number(_) if self.waits => Value::Missing(Missing::NoData),
             Content::Number(number) => Value::Number(*number),
             Content::Text(text) => Value::Text(text),
             Content::Nothing | Content::TooFew => Value::Missing(Missing::NoData),
@@ -246,7 +253,7 @@ impl Held {
         match &self.content {
             Content::Nothing => other_arm.map_or(UnknownReason::NothingYet, UnknownReason::NoArm),
             Content::TooFew => UnknownReason::TooFew,
-            Content::Number(_) if self.lacks.is_some() => UnknownReason::TooFew,
+            Content::Number(_) if self.waits => UnknownReason::TooFew,
             Content::Unreadable(error) => UnknownReason::Unreadable {
                 metric: metric.clone(),
                 error: error.clone(),

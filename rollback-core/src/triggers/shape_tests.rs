@@ -68,10 +68,15 @@ fn poll(evidence: &mut dyn Evidence, second: i64, letter: char, scope: &Scope) {
 
 /// The verdicts after each poll, in one letter: Pass, Fail, inconclusive, unknown.
 fn verdicts(shape: Shape, polls: &str) -> String {
-    let mut evidence = watch("errors > 5%", shape);
+    verdicts_in(&start(), shape, polls)
+}
+
+fn verdicts_in(start: &WatchStart, shape: Shape, polls: &str) -> String {
+    let rule = Threshold::new(Arc::from("rule"), "errors > 5%", shape, &policy()).unwrap();
+    let mut evidence = rule.begin(start);
     let mut said = String::new();
     for (second, letter) in (1..).zip(polls.chars()) {
-        poll(&mut *evidence, second, letter, &CANDIDATE);
+        poll(&mut *evidence, second, letter, &Scope::Arm(start.on_trial));
         said.push(match evidence.verdict(at(second)) {
             Verdict::Pass => 'P',
             Verdict::Fail => 'F',
@@ -119,6 +124,40 @@ fn the_verdict_of_each_shape_after_each_poll() {
         (average, "bgggg", "iiFFP"),
     ] {
         assert_eq!(verdicts(shape, polls), expected, "{shape}: {polls}");
+    }
+}
+
+#[test]
+fn a_restored_release_passes_with_its_first_good_poll() {
+    let row = |polls| Shape::InARow {
+        polls,
+        within: None,
+    };
+    let share = Shape::Share {
+        above: 0.25,
+        over: SECOND * 8,
+        min_samples: 4,
+    };
+    let average = Shape::Average {
+        over: SECOND * 4,
+        min_samples: 3,
+    };
+    for (shape, polls, expected) in [
+        (THREE_OF_FIVE, "gggbg", "PPPPP"),
+        // What is bad is not good yet, and then too often bad.
+        (THREE_OF_FIVE, "bgbgbg", "iPiPFP"),
+        (THREE_OF_FIVE, "bxg", "iuP"),
+        (row(3), "bgbbbg", "iPiiFP"),
+        (share, "bgggg", "iPPPP"),
+        (share, "bbgg", "iiPF"),
+        (Shape::Lasting(SECOND * 2), "bgbbb", "iPiiF"),
+        // The last reading speaks until there are enough for an average.
+        (average, "gbgggg", "PiFFFP"),
+        (average, "bgxggg", "iPuFPP"),
+        (average, "x", "u"),
+    ] {
+        let verdicts = verdicts_in(&start().verifying(), shape, polls);
+        assert_eq!(verdicts, expected, "{shape}: {polls}");
     }
 }
 

@@ -12,11 +12,13 @@
 //!   `times` and `consecutive` start again.
 //! - Too few polls, or too few readings for an average, are `Inconclusive`, never `Pass`.
 //! - While a rollback is verified, the arm on trial is the stable one: `metric` and
-//!   `candidate(metric)` then mean the restored release.
+//!   `candidate(metric)` then mean the restored release. It passes with its first good poll, since
+//!   `verify.for` says how long it has to be good; while there are too few readings for an average
+//!   the last one speaks.
 
 use std::sync::Arc;
 
-use super::{average::Averaged, shape_wording::pending, watched::Watched};
+use super::{shape_wording::pending, watched::Watched};
 use crate::{
     condition::{self, Condition, ConditionError},
     model::TriggerId,
@@ -53,15 +55,6 @@ pub(super) struct Terms {
     pub(super) shape: Shape,
     /// What is said while it is neither bad enough nor good.
     pub(super) pending: Arc<str>,
-}
-
-impl Terms {
-    pub(super) const fn averaged(&self) -> Option<Averaged> {
-        match self.shape {
-            Shape::Average { over, min_samples } => Some(Averaged { over, min_samples }),
-            _ => None,
-        }
-    }
 }
 
 /// `when: CONDITION` with its shape.

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    average::Averaged,
     held::{Counts, Held, believed},
     polls::{Poll, Polls, Said},
     streak::{Seen, Streak},
@@ -18,7 +19,7 @@ use crate::{
         Arm, Explanation, InstanceId, MetricId, ReadError, Reading, Scope, Timestamp,
         UnknownReason, Verdict, Window,
     },
-    policy::PerScope,
+    policy::{PerScope, Shape},
     ports::{Evidence, WatchStart},
 };
 
@@ -180,6 +181,28 @@ impl Watched {
         )
     }
 
+    /// Of which averages the condition is asked, if of any.
+    fn averaged(&self) -> Option<Averaged> {
+        match self.terms.shape {
+            Shape::Average { over, min_samples } => Some(Averaged {
+                over,
+                min_samples,
+                early: self.verifies(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn verifies(&self) -> bool {
+        self.on_trial == Arm::Stable
+    }
+
+    /// Whether an average is one of too few readings.
+    fn has_few(&self, at: Timestamp) -> bool {
+        let mut values = self.trial.iter().flat_map(Subject::all);
+        values.any(|held| held.lacks(at).is_some())
+    }
+
     fn begin_poll(&mut self, at: Timestamp) {
         if self.polled == Some(at) {
             return;
@@ -261,7 +284,7 @@ impl Watched {
 
     /// The events of the stretch at a place of the condition, those of the running poll included.
     pub(super) fn sum(&self, slot: usize, streak: &Streak) -> Counts {
-        if self.terms.averaged().is_some() {
+        if self.averaged().is_some() {
             // An average has its events together already.
             let held = self.trial.get(slot).map(|subject| &subject.whole);
             return held.and_then(|held| held.counts).unwrap_or_default();
@@ -350,7 +373,7 @@ impl Watched {
 
 impl Evidence for Watched {
     fn observe(&mut self, at: Timestamp, metric: &MetricId, scope: &Scope, reading: &Reading) {
-        let averaged = self.terms.averaged();
+        let averaged = self.averaged();
         self.hand(at, metric, scope, |held, read, poll| {
             held.observe(at, reading, read.slot.unit, poll, averaged);
         });
@@ -368,8 +391,11 @@ impl Evidence for Watched {
         match (truth, self.polls.say(&self.poll_at(at))) {
             (Truth::Unknown(_), _) if self.lacks(at).is_some() => pending(),
             (Truth::Unknown(gap), _) => Verdict::Unknown(self.unknown(gap, at)),
+            (_, Said::Bad) if self.verifies() && self.has_few(at) => pending(),
             (_, Said::Bad) => Verdict::Fail,
             (_, Said::Good) => Verdict::Pass,
+            // How long it has to be good is said by `verify.for`, not by the shape.
+            (Truth::False, Said::NotYet) if self.verifies() => Verdict::Pass,
             (_, Said::NotYet) => pending(),
         }
     }

@@ -73,7 +73,9 @@ fn window(watched: &Watched, streak: &Streak, at: Timestamp) -> Option<Window> {
             // The window of the first poll is as long as that of the last, as far as anyone remembers.
             Window::new(first.before(last.length()), last.to)
         });
-    let averaged = watched.terms.averaged().and_then(|_| watched.span());
+    let averaged = matches!(watched.terms.shape, Shape::Average { .. })
+        .then(|| watched.span())
+        .flatten();
     averaged.or(polls).or(streak.window).or(last)
 }
 
