@@ -32,7 +32,7 @@ const ORDER: [&str; 16] = [
     "on_no_data",
 ];
 /// A line is at most so long, where it can be broken.
-const LINE: usize = 110;
+const LINE: usize = 120;
 
 impl From<&str> for Native {
     fn from(text: &str) -> Self {
@@ -183,7 +183,7 @@ impl Native {
 
     /// What it is called and when it fails come first.
     fn ordered(&self) -> Self {
-        const FIRST: [&str; 4] = ["name", "when", "alarm", "severity"];
+        const FIRST: [&str; 4] = ["name", "when", "severity", "action"];
         match self {
             Self::Map(entries) => {
                 let mut entries = entries.clone();

@@ -156,7 +156,9 @@ fn threshold(
             );
         }
     }
-    if shape.decides_at_once() && rule.action == Action::RollBack {
+    // A delay of a poll or more asks for another reading.
+    let once = shape.decides_at_once() && rule.delay < policy.poll;
+    if once && rule.action == Action::RollBack {
         found.warn(
             format!("triggers[{index}].{}", shape_key(shape)),
             format!(
@@ -450,8 +452,12 @@ mod tests {
         let hold = HIGH.replace("25s\"", "25s\", \"action\": \"hold\", \"required\": true");
         let notify = HIGH.replace("25s\"", "25s\", \"action\": \"notify\", \"required\": true");
         let slowly = HIGH.replace("25s", "9m 30s");
+        let delayed = |delay| SLOW.replace('}', &format!(r#", "delay": "{delay}"}}"#));
+        let warnings = findings(&policy("", &delayed("10s")), Level::Warning);
+        assert_eq!(warnings, Vec::<String>::new());
         for (rest, triggers, words) in [
             ("", SLOW.to_owned(), "rolls back on a single reading of 10s"),
+            ("", delayed("5s"), "rolls back on a single reading of 10s"),
             ("", slowly, "may be promoted before"),
             ("", notify, "only talked about"),
             ("", hold, "waits for a person"),

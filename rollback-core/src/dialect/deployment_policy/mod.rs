@@ -146,12 +146,19 @@ fn alerts(
                 "{key}_{}",
                 if warning { "warning" } else { "critical" }
             ));
-            let action = if warning { "notify" } else { action };
+            let (severity, action) = if warning {
+                ("warning", "notify")
+            } else {
+                ("critical", action)
+            };
+            draft.set(&format!("{path}.severity"), severity, &field);
             draft.set(&format!("{path}.action"), action, &field);
             draft.set(&format!("{path}.when"), when.as_str(), &field);
             draft.applied_as(
                 &field,
-                format!("`{path}.when: {when}`, `{path}.action: {action}`"),
+                format!(
+                    "`{path}.when: {when}`, `{path}.severity: {severity}`, `{path}.action: {action}`"
+                ),
             );
             read.push(key);
         }

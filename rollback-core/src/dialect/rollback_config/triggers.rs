@@ -51,33 +51,49 @@ fn trigger(
     let read = draft.condition(&format!("{path}.when"), &condition, &metrics.catalogue())?;
     watched.metrics.extend(read.iter().map(ToString::to_string));
     let delay = keys.get("rollback_delay");
-    if let Some(severity) = keys.get("severity") {
-        let (action, why) = match severity.text()? {
-            "critical" => ("roll_back", ""),
-            "warning" if delay.is_some() => (
-                "roll_back",
-                ", since a trigger with a `rollback_delay` rolls back after it; a warning is only told less loudly",
-            ),
-            "warning" => (
-                "notify",
-                ", since a warning without a `rollback_delay` never rolls back",
-            ),
-            "info" => ("observe", ", since it is only for the record"),
-            other => {
-                return Err(severity.trouble(
-                    format!("`{other}` is no severity"),
-                    "write critical, warning or info",
-                ));
-            }
-        };
-        draft.set(&format!("{path}.action"), action, &severity);
-        draft.applied_as(&severity, format!("`{path}.action: {action}`{why}"));
+    if let Some(field) = keys.get("severity") {
+        severity(&field, &path, delay.is_some(), draft)?;
     }
     if let Some(field) = delay {
         let time = field.seconds()?;
         watched.delay = watched.delay.max(time);
-        draft.apply_time(&format!("{path}.for"), time, &field);
+        draft.apply_time(&format!("{path}.delay"), time, &field);
     }
+    Ok(())
+}
+
+/// How loud it is, and what it may do: in the source the first says the second too.
+fn severity(
+    field: &Field<'_>,
+    path: &str,
+    delayed: bool,
+    draft: &mut Draft,
+) -> Result<(), Trouble> {
+    let severity = field.text()?;
+    let (action, why) = match severity {
+        "critical" => ("roll_back", ""),
+        "warning" if delayed => (
+            "roll_back",
+            ", since a trigger with a `rollback_delay` rolls back after it; a warning is only told less loudly",
+        ),
+        "warning" => (
+            "notify",
+            ", since a warning without a `rollback_delay` never rolls back",
+        ),
+        "info" => ("observe", ", since it is only for the record"),
+        other => {
+            return Err(field.trouble(
+                format!("`{other}` is no severity"),
+                "write critical, warning or info",
+            ));
+        }
+    };
+    draft.set(&format!("{path}.action"), action, field);
+    draft.set(&format!("{path}.severity"), severity, field);
+    draft.applied_as(
+        field,
+        format!("`{path}.severity: {severity}`, `{path}.action: {action}`{why}"),
+    );
     Ok(())
 }
 

@@ -28,14 +28,37 @@ pub(in crate::policy) fn check(
             "give the trigger another name",
         ));
     }
-    match &rule.rule {
-        Rule::When { condition, shape } => when(policy, index, condition, shape),
-        Rule::Compare { metric, .. } => compare(policy, index, metric),
-        Rule::Host => Ok(()),
+    let earliest = match &rule.rule {
+        Rule::When { condition, shape } => when(policy, index, condition, shape)?,
+        Rule::Compare { metric, .. } => compare(policy, index, metric)?,
+        Rule::Host => Duration::ZERO,
+    };
+    if !rule.delay.is_zero() && earliest + rule.delay >= policy.bake {
+        let text = duration_text;
+        let fails = match earliest {
+            Duration::ZERO => String::new(),
+            earliest => format!("it fails after {} at the earliest, ", text(earliest)),
+        };
+        return Err(Problem::new(
+            (index, "delay"),
+            format!(
+                "it can never act: {fails}the action follows {} later, and the bake lasts {}",
+                text(rule.delay),
+                text(policy.bake)
+            ),
+            "make `delay` shorter, or `bake` longer",
+        ));
     }
+    Ok(())
 }
 
-fn when(policy: &Policy, index: usize, condition: &str, shape: &Shape) -> Result<(), Problem> {
+/// How long it takes at least until it fails.
+fn when(
+    policy: &Policy,
+    index: usize,
+    condition: &str,
+    shape: &Shape,
+) -> Result<Duration, Problem> {
     shape::check(policy, index, shape)?;
     let condition = Condition::compile(condition, &policy.catalogue()).map_err(|error| {
         Problem::new((index, "when"), error.message(), error.fix())
@@ -96,10 +119,11 @@ fn when(policy: &Policy, index: usize, condition: &str, shape: &Shape) -> Result
             "make that shorter, or `bake` longer",
         ));
     }
-    Ok(())
+    Ok(least + warmup)
 }
 
-fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<(), Problem> {
+/// How long it takes at least until it fails.
+fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<Duration, Problem> {
     let Some(metric) = policy.metric(id) else {
         let names: Vec<&str> = policy.metrics.iter().map(|m| m.id.as_str()).collect();
         let fix = if names.is_empty() {
@@ -143,7 +167,8 @@ fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<(), Problem> 
             "make `warmup` shorter, or `bake` longer",
         );
     }
-    two_arms(policy, index, "compare", "it")
+    two_arms(policy, index, "compare", "it")?;
+    Ok(metric.warmup)
 }
 
 /// Refuses what needs both arms where the plan never has traffic on both while it watches.
