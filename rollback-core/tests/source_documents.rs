@@ -2,6 +2,8 @@
 //! rows about an engine at work are stories; `docs/source-documents.md` lists every row with its test.
 #![cfg(feature = "yaml")]
 
+use std::{fs, path::Path};
+
 use rollback_core::{
     condition::{Condition, MetricCatalogue, Missing, Truth, Unit, Value},
     dialect::{Dialect, Fate, TranslateOptions},
@@ -91,4 +93,50 @@ fn document_004_a_command_is_no_trigger() {
         matches!(manual.map(|line| &line.fate), Some(Fate::NotOurs { .. })),
         "{manual:?}"
     );
+}
+
+/// What `docs/source-documents.md` names is there: its stories, tests and invariants.
+#[test]
+fn everything_that_the_table_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let table = read("docs/source-documents.md");
+    let rows = table.lines().filter(|line| line.starts_with("| 0"));
+    let (mut count, mut missing) = (0, Vec::new());
+    for row in rows {
+        count += 1;
+        let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let mut kind = "";
+        let mut named = 0;
+        for (index, part) in shown.split('`').enumerate() {
+            if index % 2 == 0 {
+                let word = ["story", "stories", "test", "invariant"];
+                kind = part
+                    .split_whitespace()
+                    .rev()
+                    .find(|said| word.contains(said))
+                    .unwrap_or(if part == ", " { kind } else { "" });
+                continue;
+            }
+            let there = match kind {
+                "story" | "stories" => {
+                    read(&format!("rollback-core/tests/stories/{part}.txt")).contains("----")
+                }
+                "test" => part
+                    .split_once("::")
+                    .is_some_and(|(file, name)| read(file).contains(&format!("fn {name}("))),
+                "invariant" => read("rollback-testkit/src/simulator/invariants/mod.rs")
+                    .contains(&format!("Self::{part},")),
+                // Words of the sentence, such as a key of the policy.
+                _ => continue,
+            };
+            named += 1;
+            if !there {
+                missing.push(part.to_owned());
+            }
+        }
+        assert!(named > 0, "nothing shows: {row}");
+    }
+    assert!(missing.is_empty(), "not there: {missing:?}");
+    assert!(count >= 14, "{count} rows");
 }
