@@ -100,6 +100,8 @@ pub(crate) fn journal() -> Vec<Entry> {
         supersedes: None,
         way_back: None,
         expedited: None,
+        irreversible: None,
+        adopted: false,
     };
     let decided = Fact::RollbackDecided {
         deployment: d1(),

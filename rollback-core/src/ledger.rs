@@ -20,6 +20,9 @@ pub struct Record {
     pub standing: Standing,
     /// Since when.
     pub since: Timestamp,
+    /// What would be lost by returning to it, if a newer release did what cannot be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Arc<str>>,
 }
 
 /// Every release that was ever judged, in the order of their last change of standing.
@@ -42,7 +45,23 @@ impl Ledger {
             name: Arc::clone(name),
             standing,
             since: at,
+            behind: None,
         });
+    }
+
+    /// A release that cannot be taken back is proven: whatever is older is behind it.
+    pub(crate) fn seal(&mut self, newest: &ReleaseId, why: &Arc<str>) {
+        for record in &mut self.records {
+            if record.release != *newest {
+                record.behind.get_or_insert_with(|| Arc::clone(why));
+            }
+        }
+    }
+
+    /// What would be lost by returning to a release.
+    #[must_use]
+    pub fn behind(&self, release: &ReleaseId) -> Option<&Arc<str>> {
+        self.record(release)?.behind.as_ref()
     }
 
     /// The standing of a release.

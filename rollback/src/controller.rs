@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use rollback_core::{
     engine::Status,
     entry::{Command, Deploy, Fact},
-    model::{Actor, DeploymentId, Release, ReleaseId, Seq, ServiceId, Timestamp},
+    model::{Actor, DeploymentId, Irreversible, Release, ReleaseId, Seq, ServiceId, Timestamp},
 };
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
@@ -63,6 +63,7 @@ pub struct DeployOptions {
     reason: String,
     override_rejection: bool,
     expedite: bool,
+    irreversible: Option<Irreversible>,
 }
 
 impl DeployOptions {
@@ -73,6 +74,7 @@ impl DeployOptions {
             reason: reason.into(),
             override_rejection: false,
             expedite: false,
+            irreversible: None,
         }
     }
 
@@ -85,6 +87,13 @@ impl DeployOptions {
     /// Also if the service is frozen: a hotfix. Refused without a reason; the reason is kept.
     pub const fn expedite(mut self) -> Self {
         self.expedite = true;
+        self
+    }
+
+    /// With something that cannot be taken back: then it is held instead of rolled back, and a
+    /// person is told what would be lost.
+    pub fn irreversible(mut self, irreversible: Irreversible) -> Self {
+        self.irreversible = Some(irreversible);
         self
     }
 }
@@ -140,6 +149,7 @@ impl Controller {
         let command = Deploy::new(release.id, release.name)
             .overriding(options.override_rejection)
             .expedited(options.expedite)
+            .irreversible(options.irreversible)
             .into();
         let actor = options.actor.unwrap_or_else(|| Actor::new(&setup.owner));
         let facts = self.command(actor, &options.reason, command).await;

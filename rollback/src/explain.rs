@@ -168,10 +168,10 @@ impl Teller {
                 });
             }
             Fact::WouldHave { would, .. } => {
-                if let Cause::Trigger {
+                if let Some(Cause::Trigger {
                     trigger,
                     explanation,
-                } = would.cause()
+                }) = would.cause()
                 {
                     self.evidence.push(Evidence {
                         at,
@@ -411,6 +411,8 @@ mod tests {
                     supersedes: None,
                     way_back: None,
                     expedited: None,
+                    irreversible: None,
+                    adopted: false,
                 }],
             ),
             entry(

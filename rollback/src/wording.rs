@@ -111,6 +111,15 @@ impl Names {
             Fact::DeploymentOpened {
                 deployment,
                 candidate,
+                adopted: true,
+                ..
+            } => format!(
+                "deployment {deployment} opened: somebody else deployed {}, which is watched from here on",
+                self.of(candidate)
+            ),
+            Fact::DeploymentOpened {
+                deployment,
+                candidate,
                 actor,
                 supersedes,
                 ..

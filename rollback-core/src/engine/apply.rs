@@ -15,7 +15,7 @@ use super::{
     watch::Delayed,
 };
 use crate::{
-    entry::{DelayState, Fact, PlanKind, Step},
+    entry::{DelayState, Fact, PlanKind, Standing, Step, Would},
     model::{Cause, Hold, HoldReason, NoticeKey, Outcome, Seq, Timestamp, Verdict, Wanted},
     triggers,
 };
@@ -36,7 +36,16 @@ impl Engine {
                 name,
                 standing,
                 ..
-            } => self.state.ledger.set(at, release, name, *standing),
+            } => {
+                self.state.ledger.set(at, release, name, *standing);
+                let sealed = self.state.active.as_ref().and_then(|active| {
+                    let irreversible = active.irreversible.as_ref()?;
+                    (active.candidate == *release).then_some(irreversible)
+                });
+                if let (Standing::Proven, Some(irreversible)) = (standing, sealed) {
+                    self.state.ledger.seal(release, &irreversible.why);
+                }
+            }
             Fact::DeploymentOpened { .. } => self.open(at, fact),
             Fact::Ended {
                 deployment,
@@ -44,6 +53,9 @@ impl Engine {
             } => {
                 self.state.leave_task(at);
                 let ended = self.state.active.take();
+                if let Some(ended) = &ended {
+                    self.state.leave(ended, outcome);
+                }
                 if let (Outcome::Superseded { by: Some(_), .. }, Some(ended)) = (outcome, ended) {
                     self.state.carried = ended.change.map(|change| Carried {
                         change,
@@ -89,6 +101,8 @@ impl Engine {
             actor,
             policy,
             way_back,
+            adopted,
+            irreversible,
             ..
         } = fact
         else {
@@ -114,6 +128,9 @@ impl Engine {
             name: Arc::clone(name),
             actor: actor.clone(),
             way_back: way_back.clone(),
+            adopted: *adopted,
+            irreversible: irreversible.clone(),
+            asked: false,
             policy,
             rules,
             opened_at: at,
@@ -136,6 +153,8 @@ impl Engine {
             rollback: None,
             permit: None,
             candidate_check: None,
+            target_checks: BTreeMap::new(),
+            running: None,
             baseline: None,
             crashes: Crashes::default(),
             promoted_by: None,
@@ -260,6 +279,10 @@ impl Engine {
                 }
             }
             Fact::Held { reason, exits, .. } => {
+                active.asked |= matches!(
+                    reason,
+                    HoldReason::Foreign { .. } | HoldReason::Quarantined { .. }
+                );
                 active.hold = Some(Hold {
                     reason: reason.clone(),
                     since: at,
@@ -308,7 +331,6 @@ impl Engine {
                 if active.stage == Stage::Preflight || others_moved_it {
                     active.expected = seen.map_or_else(Wanted::nothing, |seen| seen.wanted.clone());
                     active.before = None;
-                    active.change = None;
                 }
                 active.stable = Some(target.clone());
                 active.hold = None;
@@ -394,6 +416,10 @@ pub(super) const fn matters(verdict: &Verdict) -> bool {
 }
 
 /// Whether an outcome is told loudly.
-pub(super) const fn is_success(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Promoted { .. } | Outcome::NoChange { .. })
+pub(super) fn is_success(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Promoted { .. } | Outcome::NoChange { .. } => true,
+        Outcome::Observed { would, .. } => matches!(**would, Would::Promote { .. }),
+        _ => false,
+    }
 }

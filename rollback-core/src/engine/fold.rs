@@ -64,6 +64,8 @@ impl Engine {
                 {
                     active.candidate_check = Some(result.clone());
                     active.check_after = at.after(Duration::from_secs(1));
+                } else if let Some(active) = &mut self.state.active {
+                    active.target_checks.insert(release.clone(), result.clone());
                 }
             }
             Input::Reported(report) => {
@@ -106,6 +108,7 @@ impl Engine {
     }
 
     fn fold_readings(&mut self, at: Timestamp, answers: &[Answer]) {
+        let nothing_proven = self.state.ledger.stable().is_none();
         let Some(active) = &mut self.state.active else {
             return;
         };
@@ -132,6 +135,12 @@ impl Engine {
                 traffic_since,
             },
         );
+        if active.stage == Stage::Preflight && nothing_proven {
+            active
+                .running
+                .get_or_insert_default()
+                .extend_from_slice(sums);
+        }
         if let Some(watch) = &mut active.watch {
             watch.observe(at, sums);
         }
@@ -211,7 +220,11 @@ impl Active {
         let good = observation
             .arm(release)
             .is_some_and(|arm| arm.state == ArmState::Ready)
-            && (self.rollback.is_none() || carries_all());
+            && (self.rollback.is_none() || carries_all())
+            // What others bring is there when its traffic is.
+            && (!self.is_led_by_others()
+                || observation.weight(release) > Weight::NONE
+                || observation.wanted.weight(release) == Weight::NONE);
         if let Some(step) = &mut self.step {
             step.good_since = if good {
                 step.good_since.or(Some(at))

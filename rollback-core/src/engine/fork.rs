@@ -26,6 +26,8 @@ impl Engine {
             carried: self.state.carried.clone(),
             left_tasks: BTreeMap::new(),
             // A recording is played to see what would be decided: no order of a person stops it.
+            scar: self.state.scar.clone(),
+            left: self.state.left.clone(),
             frozen: None,
             killed: None,
         };

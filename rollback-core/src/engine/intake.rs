@@ -42,7 +42,7 @@ pub(super) struct Circumstances {
 }
 
 /// What one poll says of one metric of one arm (or of the service).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sum {
     pub(super) metric: MetricId,
     pub(super) scope: Scope,

@@ -31,6 +31,7 @@ mod schedule;
 mod state;
 mod status;
 mod tasks;
+mod wake;
 mod watch;
 
 pub use config::EngineConfig;
@@ -41,8 +42,8 @@ pub use mutant::Mutant;
 use mutant::Mutant;
 pub(crate) use plan::foreseen;
 pub use replay::{Difference, replay};
-pub use schedule::{NextWake, WakeReason};
 pub use status::{ActiveStatus, Status, TriggerStatus};
+pub use wake::{NextWake, WakeReason};
 
 use std::collections::VecDeque;
 
@@ -103,6 +104,11 @@ impl Engine {
         only_finite(&mut input);
         let seq = self.seq.next();
         let mut facts = Vec::new();
+        if self.is_old_news(&input) {
+            self.in_flight.observe = None;
+            self.in_flight.idle_look = Some(at);
+            input = Input::Woke;
+        }
         self.fold(at, &input);
         self.decide_on(at, seq, &input, &mut facts);
         while facts.len() < MOST_FACTS {

@@ -72,12 +72,22 @@ pub enum Mutant {
     NeverPromotes,
     /// Retires the release that has to serve.
     RetiresTheWrongOne,
+    /// The kill switch is not obeyed.
+    ActsWhileKilled,
+    /// A freeze is not obeyed.
+    DeploysWhileFrozen,
+    /// `mode: observe` is not obeyed.
+    ActsInObserveMode,
+    /// A rejected release that somebody brings back is rolled back at once.
+    FightsTheContested,
+    /// What cannot be taken back is rolled back without a person.
+    RollsBackTheIrreversible,
 }
 
 #[cfg(feature = "__mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 37] = [
         Self::SendsForEver,
         Self::IgnoresTheFence,
         Self::TakesAnyTarget,
@@ -110,6 +120,11 @@ impl Mutant {
         Self::NeverRollsBack,
         Self::NeverPromotes,
         Self::RetiresTheWrongOne,
+        Self::ActsWhileKilled,
+        Self::DeploysWhileFrozen,
+        Self::ActsInObserveMode,
+        Self::FightsTheContested,
+        Self::RollsBackTheIrreversible,
     ];
 }
 

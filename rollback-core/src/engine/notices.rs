@@ -26,8 +26,13 @@ fn is_told(fact: &Fact) -> bool {
         | Fact::Unfrozen { .. }
         | Fact::Killed { .. }
         | Fact::Revived { .. }
-        | Fact::WouldHave { .. }
-        | Fact::Ended { .. } => true,
+        | Fact::WouldHave { .. } => true,
+        // It was told when it was decided.
+        Fact::Ended {
+            outcome: Outcome::Observed { would, .. },
+            ..
+        } => !matches!(**would, Would::RollBack { .. }),
+        Fact::Ended { .. } => true,
         Fact::VerdictChanged {
             verdict,
             action,
@@ -81,6 +86,24 @@ pub(super) fn notice(
     let (severity, subject, body) = match fact {
         Fact::DeploymentOpened {
             name: release,
+            adopted: true,
+            ..
+        } if state.ledger.stable().is_none() => (
+            Severity::Info,
+            format!("{service}: found {release} running"),
+            "nothing is proven yet; it is looked at".to_owned(),
+        ),
+        Fact::DeploymentOpened {
+            name: release,
+            adopted: true,
+            ..
+        } => (
+            Severity::Info,
+            format!("{service}: somebody else deployed {release}"),
+            "it is watched from here on; nothing is known of the time before".to_owned(),
+        ),
+        Fact::DeploymentOpened {
+            name: release,
             actor,
             expedited,
             ..
@@ -124,7 +147,13 @@ pub(super) fn notice(
                 candidate(),
                 name(target)
             ),
-            cause.to_string(),
+            match state.active.as_ref().and_then(|active| {
+                let here = active.is_irreversible().map(|here| &here.why);
+                here.or_else(|| state.ledger.behind(target))
+            }) {
+                Some(lost) => format!("{cause}; this cannot be taken back: {lost}"),
+                None => cause.to_string(),
+            },
         ),
         Fact::RollbackAttemptFailed { target, why, .. } => (
             Severity::Page,
@@ -155,14 +184,22 @@ pub(super) fn notice(
             format!("by {by}"),
         ),
         Fact::WouldHave { would, .. } => (
-            loudness_of(state, would.cause()).min(Severity::Warning),
+            would
+                .cause()
+                .map_or(Severity::Warning, |cause| loudness_of(state, cause))
+                .min(Severity::Warning),
             match would {
                 Would::RollBack { target, .. } => format!(
                     "{service}: would have rolled back from {} to {}",
                     candidate(),
                     name(target)
                 ),
-                Would::Hold { .. } => format!("{service}: would have held {}", candidate()),
+                Would::Hold { .. } | Would::Wait { .. } => {
+                    format!("{service}: would have held {}", candidate())
+                }
+                Would::Promote { .. } => {
+                    format!("{service}: would have promoted {}", candidate())
+                }
             },
             would.to_string(),
         ),

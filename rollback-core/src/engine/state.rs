@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    intake::Intake,
+    intake::{Intake, Sum},
     tasks::{LeftTask, RunningTask},
     watch::Watch,
 };
@@ -14,11 +14,11 @@ use crate::{
     entry::{PlanKind, Step, WayBack, Would},
     ledger::Ledger,
     model::{
-        Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold, MetricId,
-        Notice, NoticeKey, Observation, Order, Outcome, PolicyDigest, Reading, ReleaseId,
-        Timestamp, Wanted,
+        Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold, Irreversible,
+        IrreversibleFrom, MetricId, Notice, NoticeKey, Observation, Order, Outcome, PolicyDigest,
+        Reading, ReleaseId, Timestamp, Wanted, Weight,
     },
-    policy::Policy,
+    policy::{Mode, Policy},
     triggers::PolicyTrigger,
 };
 
@@ -42,6 +42,10 @@ pub(super) struct State {
     pub(super) outcomes: VecDeque<(DeploymentId, Outcome)>,
     pub(super) seen: Option<Seen>,
     pub(super) notices: BTreeMap<NoticeKey, PendingNotice>,
+    /// What an older deployment did that cannot be taken back, and that no promotion has sealed.
+    pub(super) scar: Option<Irreversible>,
+    /// How the last deployment left the platform: whatever else it wants, somebody else wanted.
+    pub(super) left: Option<Left>,
     /// What a superseded deployment had under way: its follower resolves it first.
     pub(super) carried: Option<Carried>,
     /// Tasks of plans that were left, until they are known to have stopped.
@@ -56,6 +60,16 @@ pub(super) struct Carried {
     pub(super) before: Option<(Wanted, Timestamp)>,
 }
 
+/// How a deployment left the platform.
+#[derive(Debug, Clone)]
+pub(super) struct Left {
+    pub(super) wanted: Wanted,
+    /// With the change that was still under way.
+    pub(super) maybe: Option<Wanted>,
+    /// An eventually consistent platform may show this until then.
+    pub(super) before: Option<(Wanted, Timestamp)>,
+}
+
 impl State {
     pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
         self.policies.get(self.adopted.as_ref()?)
@@ -66,6 +80,35 @@ impl State {
             self.outcomes.pop_front();
         }
         self.outcomes.push_back((deployment, outcome));
+    }
+
+    /// What the platform wants when a deployment is over, by all we know.
+    pub(super) fn leave(&mut self, ended: &Active, outcome: &Outcome) {
+        // Who aborts, or finds out that somebody else's deployment cannot be watched, leaves
+        // everything as it stands.
+        let as_it_stands = ended.policy.mode == Mode::Observe
+            || matches!(outcome, Outcome::Aborted { .. })
+            || (ended.adopted && ended.stage == Stage::Preflight);
+        if as_it_stands && let Some(seen) = &self.seen {
+            self.left = Some(Left {
+                wanted: seen.observation.wanted.clone(),
+                maybe: None,
+                before: None,
+            });
+        }
+        if let Outcome::Promoted { .. } | Outcome::RolledBack { .. } = outcome {
+            self.scar = None;
+        } else if let Some(irreversible) = ended.is_irreversible() {
+            self.scar = Some(irreversible.clone());
+        }
+        if !as_it_stands && ended.stage != Stage::Preflight {
+            let change = ended.change.as_ref();
+            self.left = Some(Left {
+                wanted: ended.expected.clone(),
+                maybe: change.map(|pending| pending.change.applied_to(&ended.expected)),
+                before: ended.before.clone(),
+            });
+        }
     }
 
     /// The newest look, if it was asked for at `from` or later.
@@ -100,6 +143,12 @@ pub(super) struct Active {
     pub(super) name: Arc<str>,
     pub(super) actor: Actor,
     pub(super) way_back: Option<WayBack>,
+    /// Somebody else deployed it.
+    pub(super) adopted: bool,
+    /// What cannot be taken back.
+    pub(super) irreversible: Option<Irreversible>,
+    /// A person was asked whether to watch what somebody else deployed.
+    pub(super) asked: bool,
     pub(super) policy: Arc<Policy>,
     pub(super) rules: Vec<PolicyTrigger>,
     pub(super) opened_at: Timestamp,
@@ -131,6 +180,10 @@ pub(super) struct Active {
     pub(super) rollback: Option<Rollback>,
     pub(super) permit: Option<Permit>,
     pub(super) candidate_check: Option<Result<(), ChangeError>>,
+    /// Whether what would be returned to could be started again.
+    pub(super) target_checks: BTreeMap<ReleaseId, Result<(), ChangeError>>,
+    /// What was read of the release that runs, where nothing is proven yet.
+    pub(super) running: Option<Vec<Sum>>,
     pub(super) baseline: Option<Vec<(MetricId, Reading)>>,
     pub(super) crashes: Crashes,
     pub(super) promoted_by: Option<Actor>,
@@ -231,6 +284,8 @@ pub(super) struct InFlight {
     /// After a look that failed, the next one waits.
     pub(super) observe_after: Timestamp,
     pub(super) hinted: bool,
+    /// The last look while nothing was under way that showed nothing new.
+    pub(super) idle_look: Option<Timestamp>,
     pub(super) read: Option<Timestamp>,
     pub(super) last_read: Option<Timestamp>,
     pub(super) check: Option<Timestamp>,
@@ -242,4 +297,38 @@ pub(super) struct InFlight {
     pub(super) cancels: BTreeMap<ChangeId, Timestamp>,
     pub(super) words: Option<Timestamp>,
     pub(super) notices: BTreeMap<NoticeKey, Timestamp>,
+}
+
+impl Active {
+    /// Whether a release could not be started again when it was looked for.
+    pub(super) fn is_gone(&self, release: &ReleaseId) -> bool {
+        matches!(
+            self.target_checks.get(release),
+            Some(Err(
+                ChangeError::Refused { .. } | ChangeError::Unsupported { .. }
+            ))
+        )
+    }
+
+    /// What would be lost by going back from here.
+    pub(super) fn is_irreversible(&self) -> Option<&Irreversible> {
+        let runs = self.expected.runs(&self.candidate)
+            || self.change.as_ref().is_some_and(|pending| {
+                let after = pending.change.applied_to(&self.expected);
+                after.runs(&self.candidate)
+            });
+        let served = self.watch.is_some()
+            || self.expected.weight(&self.candidate) > Weight::NONE
+            || self.change.as_ref().is_some_and(|pending| {
+                let after = pending.change.applied_to(&self.expected);
+                after.weight(&self.candidate) > Weight::NONE
+            });
+        let irreversible = self.irreversible.as_ref()?;
+        let is_now = self.stage != Stage::Preflight
+            && match irreversible.from {
+                IrreversibleFrom::Traffic => served,
+                _ => runs,
+            };
+        is_now.then_some(irreversible)
+    }
 }

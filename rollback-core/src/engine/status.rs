@@ -12,6 +12,7 @@ use crate::{
         Action, Cause, DeploymentId, Explanation, Hold, Order, Outcome, ReleaseId, Seq, ServiceId,
         Timestamp, TriggerId, Verdict, Wanted,
     },
+    policy::Mode,
 };
 
 /// A service as its engine sees it.
@@ -26,6 +27,8 @@ pub struct Status {
     pub seq: Seq,
     /// The newest proven release.
     pub stable: Option<ReleaseId>,
+    /// Whether the engine acts by the newest policy, or only observes.
+    pub mode: Mode,
     /// Who froze deployments and why, if they are.
     pub frozen: Option<Order>,
     /// Who switched the kill switch on and why, if it is on.
@@ -107,6 +110,7 @@ impl Engine {
             at: self.now,
             seq: self.seq,
             stable: self.state.ledger.stable().cloned(),
+            mode: self.state.policy().map_or(Mode::Act, |policy| policy.mode),
             frozen: self.state.frozen.clone(),
             killed: self.state.killed.clone(),
             ledger: self.state.ledger.records().to_vec(),

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Engine,
     fold::back_off,
-    schedule::WakeReason,
     state::{Active, State},
+    wake::WakeReason,
 };
 use crate::{
     entry::{Effect, TaskAnswer, TaskReport, TaskState},

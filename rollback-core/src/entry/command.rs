@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ReleaseId, Timestamp};
+use crate::model::{Irreversible, ReleaseId, Timestamp};
 
 /// What a person or the host can ask for. Who asks and why stands beside it, in
 /// [`Input::Command`](super::Input::Command).
@@ -63,6 +63,9 @@ pub struct Deploy {
     /// Deploy it although the service is frozen: a hotfix. Needs a reason.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub expedite: bool,
+    /// What cannot be taken back, if anything: then it is held instead of rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<Irreversible>,
 }
 
 impl Deploy {
@@ -74,6 +77,7 @@ impl Deploy {
             name: Arc::from(name.as_ref()),
             override_rejection: false,
             expedite: false,
+            irreversible: None,
         }
     }
 
@@ -88,6 +92,13 @@ impl Deploy {
     #[must_use]
     pub const fn expedited(mut self, expedite: bool) -> Self {
         self.expedite = expedite;
+        self
+    }
+
+    /// With something that cannot be taken back.
+    #[must_use]
+    pub fn irreversible(mut self, irreversible: Option<Irreversible>) -> Self {
+        self.irreversible = irreversible;
         self
     }
 }

@@ -8,8 +8,8 @@ use super::{DelayState, LedgerReason, PlanKind, Standing, Step, TaskState, Would
 use crate::{
     model::{
         Action, Actor, Cause, Change, ChangeId, DeploymentId, Expectation, Explanation, HoldExit,
-        HoldReason, Order, Outcome, PolicyDigest, RefusedReason, ReleaseId, Timestamp, TriggerId,
-        Verdict,
+        HoldReason, Irreversible, Order, Outcome, PolicyDigest, RefusedReason, ReleaseId,
+        Timestamp, TriggerId, Verdict,
     },
     ports::PermitRequest,
 };
@@ -66,6 +66,10 @@ pub enum Fact {
         way_back: Option<WayBack>,
         /// Set when a freeze does not count for it: why, in the person's words.
         expedited: Option<Arc<str>>,
+        /// What cannot be taken back, by it or by one before it that is not through.
+        irreversible: Option<Irreversible>,
+        /// Set when somebody else deployed it, and it was found on the platform.
+        adopted: bool,
     },
     /// The pre-flight is done: from here to there.
     PlanMade {

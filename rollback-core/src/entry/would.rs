@@ -25,14 +25,25 @@ pub enum Would {
         /// Why it would have gone back.
         cause: Cause,
     },
+    /// Wait for a person.
+    Wait {
+        /// Why.
+        reason: HoldReason,
+    },
+    /// Take the candidate as proven.
+    Promote {
+        /// Which.
+        release: ReleaseId,
+    },
 }
 
 impl Would {
-    /// Why.
+    /// What called for going back, if something did.
     #[must_use]
-    pub const fn cause(&self) -> &Cause {
+    pub const fn cause(&self) -> Option<&Cause> {
         match self {
-            Self::RollBack { cause, .. } | Self::Hold { cause, .. } => cause,
+            Self::RollBack { cause, .. } | Self::Hold { cause, .. } => Some(cause),
+            Self::Wait { .. } | Self::Promote { .. } => None,
         }
     }
 
@@ -41,7 +52,7 @@ impl Would {
     pub fn is_again(&self, other: &Self) -> bool {
         let trigger = |would: &Self| -> Option<TriggerId> {
             match would.cause() {
-                Cause::Trigger { trigger, .. } => Some(trigger.clone()),
+                Some(Cause::Trigger { trigger, .. }) => Some(trigger.clone()),
                 _ => None,
             }
         };
@@ -49,9 +60,11 @@ impl Would {
             (Self::RollBack { target, .. }, Self::RollBack { target: other, .. }) => {
                 target == other
             }
-            (Self::Hold { reason, .. }, Self::Hold { reason: other, .. }) => {
+            (Self::Hold { reason, .. }, Self::Hold { reason: other, .. })
+            | (Self::Wait { reason }, Self::Wait { reason: other }) => {
                 std::mem::discriminant(reason) == std::mem::discriminant(other)
             }
+            (Self::Promote { release }, Self::Promote { release: other }) => release == other,
             _ => false,
         };
         same && trigger(self) == trigger(other)
@@ -67,6 +80,8 @@ impl fmt::Display for Would {
             Self::Hold { reason, cause } => {
                 write!(f, "would have held ({reason}): {cause}")
             }
+            Self::Wait { reason } => write!(f, "would have held: {reason}"),
+            Self::Promote { release } => write!(f, "would have promoted {release}"),
         }
     }
 }

@@ -51,6 +51,13 @@ pub enum HoldReason {
         /// What was looked at and why not.
         why: Arc<str>,
     },
+    /// A rollback is called for, and it would lose what cannot be brought back.
+    Irreversible {
+        /// What calls for it.
+        cause: Arc<str>,
+        /// What would be lost.
+        why: Arc<str>,
+    },
     /// A rollback is called for, and the last one is too short ago.
     Cooldown {
         /// When it may go on.
@@ -88,6 +95,16 @@ pub enum HoldReason {
         /// Which.
         release: ReleaseId,
     },
+    /// Somebody else deployed a release that was rejected before.
+    Quarantined {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// Somebody else deployed, and the policy wants a person to be asked.
+    Foreign {
+        /// Which release.
+        release: ReleaseId,
+    },
     /// The rollback itself failed, and there is nothing else to return to.
     RollbackFailed {
         /// What happened.
@@ -123,6 +140,11 @@ impl fmt::Display for HoldReason {
                 write!(f, "{} failed, and not by this release: {why}", trigger.name)
             }
             Self::NoTarget { why } => write!(f, "no release to return to: {why}"),
+            Self::Irreversible { cause, why } => write!(
+                f,
+                "{cause}; it is not rolled back, since that cannot be taken back: {why}; repair it \
+                 with a newer release, or roll back if you accept the loss"
+            ),
             Self::Cooldown { until } => {
                 write!(f, "the last rollback is too short ago; goes on at {until}")
             }
@@ -139,6 +161,15 @@ impl fmt::Display for HoldReason {
             Self::Contested { release } => {
                 write!(f, "somebody keeps applying the rejected release {release}")
             }
+            Self::Quarantined { release } => write!(
+                f,
+                "somebody else deployed {release}, which was rejected before; resume to watch it \
+                 all the same"
+            ),
+            Self::Foreign { release } => write!(
+                f,
+                "somebody else deployed {release}; resume to watch it, or abort to leave it alone"
+            ),
             Self::RollbackFailed { why } => write!(f, "the rollback failed: {why}"),
             Self::PlatformUnreachable { since } => {
                 write!(f, "the platform has not answered since {since}")

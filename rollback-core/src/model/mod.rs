@@ -31,6 +31,6 @@ pub use platform::{
     PlatformRollbackState, Wanted,
 };
 pub use reading::{Answer, Query, ReadError, ReadRequest, Reading, Sample, Scope, Subject, Window};
-pub use release::{Definition, Release};
+pub use release::{Definition, Irreversible, IrreversibleFrom, Release};
 pub use time::{Timestamp, duration_text};
 pub use verdict::{Action, ArmCounts, Explanation, Figure, UnknownReason, Verdict};

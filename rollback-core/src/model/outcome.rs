@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{Actor, DeploymentId, Explanation, Hold, Order, ReleaseId, TriggerId, duration_text};
+use crate::entry::Would;
 
 /// What led to a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +108,12 @@ pub enum RefusedReason {
         /// By whom and why.
         order: Order,
     },
+    /// The policy says `mode: observe`.
+    #[error(
+        "the policy says `mode: observe`, which changes nothing; adopt one with `mode: act` and \
+         deploy again"
+    )]
+    Observing,
     /// What was asked for needs a reason, which is kept.
     #[error("say why: {what} is only done with a reason")]
     NoReason {
@@ -172,6 +179,13 @@ pub enum Outcome {
         /// Why.
         reason: RefusedReason,
     },
+    /// The policy says `mode: observe`: it was watched, and nothing was done.
+    Observed {
+        /// The release that was watched.
+        release: ReleaseId,
+        /// What would have been done.
+        would: Box<Would>,
+    },
     /// The candidate already serves.
     NoChange {
         /// Which release.
@@ -181,12 +195,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// The exit code for whoever waits for the deployment: 0 promoted, 10 rolled back, 11 left to
-    /// people, 12 rollback failed, 13 refused, 14 superseded. Whoever asked for a rollback and got
+    /// people, 12 rollback failed, 13 refused, 14 superseded. What was only observed is 0, whatever
+    /// would have been done: a guard on trial breaks nobody's pipeline. Whoever asked for a rollback and got
     /// it answers 0 instead of 10.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Promoted { .. } | Self::NoChange { .. } => 0,
+            Self::Promoted { .. } | Self::NoChange { .. } | Self::Observed { .. } => 0,
             Self::RolledBack { .. } => 10,
             Self::RollbackFailed { .. } => 12,
             Self::Refused { .. } => 13,
@@ -205,6 +220,7 @@ impl Outcome {
             Self::Superseded { .. } => "superseded",
             Self::Aborted { .. } => "aborted",
             Self::Refused { .. } => "refused",
+            Self::Observed { .. } => "observed",
             Self::NoChange { .. } => "no_change",
         }
     }
@@ -224,6 +240,7 @@ impl fmt::Display for Outcome {
             Self::Superseded { why, .. } => write!(f, "superseded: {why}"),
             Self::Aborted { by, reason } => write!(f, "aborted by {by}: {reason}"),
             Self::Refused { reason } => write!(f, "refused: {reason}"),
+            Self::Observed { release, would } => write!(f, "{release} was observed: {would}"),
             Self::NoChange { release } => write!(f, "no change: {release} already serves"),
         }
     }

@@ -30,6 +30,48 @@ impl Release {
     }
 }
 
+/// What a release does that cannot be taken back, such as a migration that drops a column: the
+/// release before it could not live with it, or data would be lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Irreversible {
+    /// What would be lost by going back; people read it.
+    pub why: Arc<str>,
+    /// From when on.
+    pub from: IrreversibleFrom,
+}
+
+impl Irreversible {
+    /// As soon as anything of the release runs.
+    #[must_use]
+    pub fn at_once(why: impl AsRef<str>) -> Self {
+        Self {
+            why: Arc::from(why.as_ref()),
+            from: IrreversibleFrom::Start,
+        }
+    }
+
+    /// As soon as the release serves users.
+    #[must_use]
+    pub fn under_traffic(why: impl AsRef<str>) -> Self {
+        Self {
+            why: Arc::from(why.as_ref()),
+            from: IrreversibleFrom::Traffic,
+        }
+    }
+}
+
+/// When a release becomes irreversible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum IrreversibleFrom {
+    /// As soon as anything of it runs.
+    Start,
+    /// As soon as it serves users.
+    Traffic,
+}
+
 /// What an adapter needs to run a release, in the adapter's own form. Its `Debug` shows nothing:
 /// definitions may name secrets.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Default)]

@@ -98,7 +98,9 @@ pub(super) fn compile(document: PolicyDocument) -> Result<Policy, Problem> {
             BootstrapName::TrustRunning => Bootstrap::TrustRunning,
             BootstrapName::Bake => Bootstrap::Bake,
         },
-        crash_limit: document.crash_limit,
+        mode: document.mode,
+        foreign: document.foreign,
+        crash_limit: document.crash_limit.0,
     })
 }
 

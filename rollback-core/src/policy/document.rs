@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use super::{
+    authority::{CrashLimit, Foreign, Mode},
     strategy_document::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
         StrategyDocument, StrategyName, StrategySettings, TaskDocument,
@@ -85,10 +86,19 @@ pub struct PolicyDocument {
     /// Default: `trust_running`.
     #[serde(default)]
     pub bootstrap: BootstrapName,
-    /// `crash_limit:` how often instances of the candidate may crash before the deployment counts as
-    /// failed. A number. Default: `3`.
+    /// `mode:` `act`, or `observe`: watch what others deploy, say what would have been done, and
+    /// never change anything. Default: `act`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// `foreign:` what follows when somebody else deploys while nothing of ours is under way:
+    /// `ignore`, `adopt` (watch it, and roll it back when it fails) or `hold` (ask a person first).
+    /// Default: `ignore`.
+    #[serde(default)]
+    pub foreign: Foreign,
+    /// `crash_limit:` how often instances of the candidate may crash, all of them together, before
+    /// the deployment counts as failed. A number, or `off`: crashes alone say nothing. Default: `3`.
     #[serde(default = "default_crash_limit")]
-    pub crash_limit: u32,
+    pub crash_limit: CrashLimit,
 }
 
 /// `on_no_data:`
@@ -264,6 +274,6 @@ fn default_blind() -> Text<Duration> {
     seconds(300)
 }
 
-const fn default_crash_limit() -> u32 {
-    3
+const fn default_crash_limit() -> CrashLimit {
+    CrashLimit(Some(3))
 }

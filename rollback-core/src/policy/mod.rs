@@ -18,6 +18,7 @@
 //! | `strategy`, `planned`, `strategy_document`, `strategy_read` | the steps of a rollout, and how they are written |
 //! | `task` | what a plan runs beside its changes |
 
+mod authority;
 mod bounds;
 mod check;
 mod compile;
@@ -44,6 +45,7 @@ mod trigger;
 mod values;
 mod written;
 
+pub use authority::{Foreign, Mode};
 pub use document::PolicyDocument;
 pub use duration::parse_duration;
 pub use error::PolicyError;
@@ -118,8 +120,13 @@ pub struct Policy {
     pub on_inconclusive: OnInconclusive,
     /// How a service without a ledger begins.
     pub bootstrap: Bootstrap,
-    /// How often instances of the candidate may crash before the deployment counts as failed.
-    pub crash_limit: u32,
+    /// Whether the engine acts.
+    pub mode: Mode,
+    /// What follows when somebody else deploys.
+    pub foreign: Foreign,
+    /// How often instances of the candidate may crash, all of them together, before the deployment
+    /// counts as failed; none if crashes alone say nothing.
+    pub crash_limit: Option<u32>,
 }
 
 impl Policy {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     PolicyDocument,
+    authority::CrashLimit,
     document::{Share, Text, TimesOf},
 };
 
@@ -217,6 +218,22 @@ impl JsonSchema for Share {
             "anyOf": [
                 {"type": "string", "pattern": r"^\s*\d*(\.\d+)?\s*%?\s*$"},
                 {"type": "number", "minimum": 0, "maximum": 1, "not": {"const": 1}},
+            ],
+        })
+    }
+}
+
+impl JsonSchema for CrashLimit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CrashLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of crashes, or off.",
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+                {"const": "off"},
             ],
         })
     }

@@ -46,9 +46,9 @@ pub(super) const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
 #[test]
 fn the_digest_is_stable() {
     let policy = Policy::from_json(FULL).unwrap();
-    assert_eq!(policy.digest().as_str(), "a3329b7a4b4db4c6402eb61133a1df87");
+    assert_eq!(policy.digest().as_str(), "cf86dbc29f199f99a528f6dce1b9c764");
     let mut other = policy.clone();
-    other.crash_limit = 1;
+    other.crash_limit = Some(1);
     assert_ne!(other.digest(), policy.digest());
 }
 
@@ -69,7 +69,7 @@ fn defaults_are_as_documented() {
             r#""bake":"10m","verify":{"for":"30s","within":"5m"},"#,
             r#""deadlines":{"preflight":"1m","converge":"10m","shift":"2m","retire":"5m","apply":"30s","doubt":"2m","permit":"1m"},"#,
             r#""budget":{"rollbacks":3,"per":"1h","cooldown":"0s"},"blind_budget":"5m","#,
-            r#""on_no_data":"hold","on_inconclusive":"promote","bootstrap":"trust_running","crash_limit":3}"#
+            r#""on_no_data":"hold","on_inconclusive":"promote","bootstrap":"trust_running","mode":"act","foreign":"ignore","crash_limit":3}"#
         )
     );
 }
@@ -275,7 +275,9 @@ prop_compose! {
             },
             on_inconclusive: if choices & 2 == 0 { OnInconclusive::Hold } else { OnInconclusive::Promote },
             bootstrap: if choices & 4 == 0 { Bootstrap::Bake } else { Bootstrap::TrustRunning },
-            crash_limit,
+            mode: if choices & 1 == 0 { Mode::Act } else { Mode::Observe },
+            foreign: match choices & 6 { 0 => Foreign::Ignore, 2 => Foreign::Adopt, _ => Foreign::Hold },
+            crash_limit: (choices & 1 == 0).then_some(crash_limit),
         }
     }
 }

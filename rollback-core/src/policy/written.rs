@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     Bootstrap, Metric, OnInconclusive, OnNoData, PerScope, Policy, PolicyDocument,
     document::{
-        BootstrapName, BudgetDocument, DeadlinesDocument, MetricDocument, OnInconclusiveName,
-        OnNoDataName, PerName, Share, Text, VerifyDocument,
+        BootstrapName, BudgetDocument, CrashLimit, DeadlinesDocument, MetricDocument,
+        OnInconclusiveName, OnNoDataName, PerName, Share, Text, VerifyDocument,
     },
 };
 
@@ -58,7 +58,9 @@ impl From<Policy> for PolicyDocument {
                 Bootstrap::TrustRunning => BootstrapName::TrustRunning,
                 Bootstrap::Bake => BootstrapName::Bake,
             },
-            crash_limit: policy.crash_limit,
+            mode: policy.mode,
+            foreign: policy.foreign,
+            crash_limit: CrashLimit(policy.crash_limit),
         }
     }
 }

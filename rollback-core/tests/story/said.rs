@@ -18,10 +18,13 @@ pub(crate) fn fact(fact: &Fact) -> String {
         Fact::DeploymentOpened {
             candidate,
             supersedes,
+            adopted,
             ..
         } => format!(
             "deployment of {candidate} opened{}",
-            if supersedes.is_some() {
+            if *adopted {
+                ", found on the platform"
+            } else if supersedes.is_some() {
                 ", in the place of the one before"
             } else {
                 ""

@@ -7,8 +7,8 @@ use rollback_core::{
     engine::{Engine, EngineConfig, replay},
     entry::{ChangeReport, Command, Deploy, Effect, Entry, Input, Keep, TaskAnswer, TaskReport},
     model::{
-        Accepted, Actor, Arm, ArmState, ChangeError, ChannelId, Epoch, Etag, ReleaseId, ServiceId,
-        Timestamp, Wanted, Weight,
+        Accepted, Actor, Arm, ArmState, ChangeError, ChannelId, Epoch, Etag, Irreversible,
+        ReleaseId, ServiceId, Timestamp, Wanted, Weight,
     },
     policy::{Policy, parse_duration},
     ports::{Capabilities, Delivered, PermitDecision},
@@ -35,6 +35,8 @@ pub(crate) struct World {
     /// What each metric says of each arm, per second of the story.
     pub(super) values: BTreeMap<(String, Option<Arm>), String>,
     pub(super) blind: bool,
+    /// Releases that cannot be started again.
+    gone: Vec<ReleaseId>,
     pub(super) platform_rollback: Option<rollback_core::model::PlatformRollback>,
     /// What of the release before still serves while it is replaced in place.
     pub(super) replaced: Option<(ReleaseId, Weight)>,
@@ -64,6 +66,7 @@ impl World {
             next_results: Vec::new(),
             values: BTreeMap::new(),
             blind: false,
+            gone: Vec::new(),
             platform_rollback: None,
             replaced: None,
             takes_over: Weight::ALL,
@@ -115,6 +118,23 @@ impl World {
             }
             ["deploy", release, "expedited", "without", "a", "reason"] => {
                 self.command_for("", Deploy::new(id(release), release).expedited(true).into())
+            }
+            [
+                "deploy",
+                release,
+                "which",
+                "cannot",
+                "be",
+                "taken",
+                "back:",
+                why @ ..,
+            ] => {
+                let lost = Irreversible::under_traffic(why.join(" "));
+                self.command(
+                    Deploy::new(id(release), release)
+                        .irreversible(Some(lost))
+                        .into(),
+                );
             }
             ["freeze"] => self.command(Command::Freeze { until: None }),
             ["freeze", "for", time] => {
@@ -175,6 +195,7 @@ impl World {
             ["platform", "has", release, "ready"] => {
                 self.sick.remove(&id(release));
             }
+            [release, "is", "gone"] => self.gone.push(id(release)),
             [release, "crashes"] => *self.crashes.entry(id(release)).or_default() += 1,
             ["next", "change", result @ ..] => self.next_results.push(result.join(" ")),
             ["somebody", "deploys", release] => {
@@ -357,8 +378,12 @@ impl World {
                 })]
             }
             Effect::Check { release } => vec![Input::Checked {
+                result: if self.gone.contains(&release) {
+                    Err(ChangeError::refused("its definition is gone"))
+                } else {
+                    Ok(())
+                },
                 release,
-                result: Ok(()),
             }],
             Effect::RequestPermit(request) => self
                 .permit

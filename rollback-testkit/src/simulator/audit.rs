@@ -156,6 +156,9 @@ const fn hold_word(reason: &HoldReason) -> &'static str {
         HoldReason::Contested { .. } => "contested",
         HoldReason::RollbackFailed { .. } => "rollback_failed",
         HoldReason::Faulted { .. } => "faulted",
+        HoldReason::Irreversible { .. } => "irreversible",
+        HoldReason::Quarantined { .. } => "quarantined",
+        HoldReason::Foreign { .. } => "foreign",
         HoldReason::Killed { .. } => "killed",
         _ => "other",
     }

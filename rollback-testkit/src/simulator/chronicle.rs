@@ -7,10 +7,10 @@ use std::{
 };
 
 use rollback_core::{
-    entry::{Command, DelayState, Entry, Fact, Input, SentState, Standing, Step},
+    entry::{Command, DelayState, Entry, Fact, Input, SentState, Standing, Step, Would},
     model::{
         Action, Change, ChangeId, DeploymentId, Epoch, Expectation, Notice, NoticeKey, Observation,
-        Outcome, PolicyDigest, ReleaseId, Seq, Timestamp, Verdict,
+        Order, Outcome, PolicyDigest, ReleaseId, Seq, Timestamp, Verdict,
     },
     policy::Policy,
 };
@@ -35,6 +35,10 @@ pub(super) struct Chronicle {
     pub(super) notices: BTreeMap<NoticeKey, Notice>,
     pub(super) delivered: BTreeSet<NoticeKey>,
     pub(super) last: Option<(Seq, Epoch, Timestamp)>,
+    pub(super) frozen: Option<Order>,
+    pub(super) killed: bool,
+    /// Something that cannot be taken back was ever deployed.
+    pub(super) irreversible: bool,
 }
 
 #[derive(Debug)]
@@ -162,8 +166,11 @@ impl Chronicle {
                 deployment,
                 candidate,
                 policy,
+                adopted,
+                irreversible,
                 ..
             } => {
+                self.irreversible |= irreversible.is_some();
                 let Some(policy) = self.policies.get(policy) else {
                     return;
                 };
@@ -174,6 +181,8 @@ impl Chronicle {
                     at,
                 );
                 open.pending = self.carried.take();
+                open.adopted = *adopted;
+                open.irreversible = irreversible.is_some();
                 self.open = Some(open);
             }
             Fact::Ended {
@@ -222,6 +231,10 @@ impl Chronicle {
                     open.refused |= matches!(to, SentState::Refused { .. });
                 }
             }
+            Fact::Frozen { order } => self.frozen = Some(order.clone()),
+            Fact::Unfrozen { .. } => self.frozen = None,
+            Fact::Killed { .. } => self.killed = true,
+            Fact::Revived { .. } => self.killed = false,
             Fact::RollbackDecided { .. } => {
                 self.rollbacks.push(at);
                 if let Some(open) = &mut self.open {
@@ -253,8 +266,12 @@ pub(super) fn is_told(fact: &Fact) -> bool {
         | Fact::Unfrozen { .. }
         | Fact::Killed { .. }
         | Fact::Revived { .. }
-        | Fact::WouldHave { .. }
-        | Fact::Ended { .. } => true,
+        | Fact::WouldHave { .. } => true,
+        Fact::Ended {
+            outcome: Outcome::Observed { would, .. },
+            ..
+        } => !matches!(**would, Would::RollBack { .. }),
+        Fact::Ended { .. } => true,
         Fact::VerdictChanged {
             verdict,
             action,

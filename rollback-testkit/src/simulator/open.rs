@@ -9,7 +9,7 @@ use std::{
 use rollback_core::{
     entry::{Fact, PlanKind, Step},
     model::{
-        Arm, Cause, ChangeId, DeploymentId, HoldReason, MetricId, PolicyDigest, Reading, ReleaseId,
+        Arm, ChangeId, DeploymentId, HoldReason, MetricId, PolicyDigest, Reading, ReleaseId,
         Sample, Scope, Timestamp, Verdict, Weight,
     },
     policy::{Policy, Rule},
@@ -47,6 +47,12 @@ pub(super) struct Open {
     pub(super) before: BTreeMap<MetricId, f64>,
     totals: BTreeMap<(MetricId, Scope), Vec<Total>>,
     pub(super) refused: bool,
+    /// Somebody else deployed it.
+    pub(super) adopted: bool,
+    /// It did, or follows, what cannot be taken back.
+    pub(super) irreversible: bool,
+    /// A person was asked whether to watch what somebody else deployed.
+    pub(super) asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +124,9 @@ impl Open {
             before: BTreeMap::new(),
             totals: BTreeMap::new(),
             refused: false,
+            adopted: false,
+            irreversible: false,
+            asked: false,
         }
     }
 
@@ -283,6 +292,8 @@ impl Open {
                                 .any(|s| s.release == self.candidate && s.weight > Weight::NONE)
                     }
                     Some(Step::Verify { .. }) => true,
+                    // What somebody else deployed is watched from where it stands.
+                    Some(Step::Bake { .. }) => self.watch_since.is_none(),
                     _ => false,
                 };
                 if begins {
@@ -312,7 +323,13 @@ impl Open {
                 self.verdicts
                     .insert(Arc::clone(&trigger.name), (verdict.clone(), since));
             }
-            Fact::Held { reason, .. } => self.hold = Some((reason.clone(), at)),
+            Fact::Held { reason, .. } => {
+                self.asked |= matches!(
+                    reason,
+                    HoldReason::Quarantined { .. } | HoldReason::Foreign { .. }
+                );
+                self.hold = Some((reason.clone(), at));
+            }
             Fact::Released { by, .. } => {
                 if let (
                     Some((
@@ -340,17 +357,8 @@ impl Open {
                 self.hold = None;
             }
             Fact::RollbackDecided {
-                target,
-                attempt,
-                cause,
-                ..
+                target, attempt, ..
             } => {
-                // Somebody else moved the platform: what was under way does not count any more.
-                let moved = matches!(cause, Cause::Platform { .. })
-                    || matches!(self.hold, Some((HoldReason::Contested { .. }, _)));
-                if moved {
-                    self.pending = None;
-                }
                 let tried = self.rollback.take().map(|rollback| rollback.tried);
                 self.rollback = Some(Rollback {
                     target: target.clone(),

@@ -122,6 +122,22 @@ impl Scenario {
         }
     }
 
+    /// The first three releases are good, so that they can all be proven; not where everything is
+    /// broken.
+    pub(super) fn season(&mut self) -> bool {
+        let first = self.releases.first();
+        if first.is_some_and(|(_, _, behaviour)| behaviour.error_rate > ERROR_LIMIT) {
+            return false;
+        }
+        for (_, kind, behaviour) in self.releases.iter_mut().take(3) {
+            if *kind != Kind::Good {
+                *kind = Kind::Good;
+                *behaviour = Behaviour::good().ready_after(Duration::from_secs(1));
+            }
+        }
+        true
+    }
+
     pub(super) fn kind(&self, release: &ReleaseId) -> Kind {
         self.releases
             .iter()

@@ -1,11 +1,11 @@
 //! The course of one seed: chaos, healing, a last deployment, and the replay.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rollback_core::{
     entry::{Command, Deploy, Fact, Standing},
-    model::{Outcome, ReleaseId, Timestamp, Wanted},
-    policy::{OnInconclusive, Policy, Rule},
+    model::{Irreversible, Outcome, ReleaseId, Timestamp, Wanted},
+    policy::{Foreign, Mode, OnInconclusive, Policy, Rule},
 };
 
 use super::{
@@ -23,8 +23,27 @@ const LOOKS_EVERY: Duration = Duration::from_secs(30);
 pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
     let mut random = Random::seeded(seed);
     let scenario = Scenario::of(&mut random);
+    // Its own stream, so that other worlds stay as they were.
+    let mut orders = Random::seeded(seed ^ 0x0b5e_55ed);
+    let strict = orders.chance(350);
+    let seasoned = !strict && orders.chance(300);
+    let mut scenario = scenario;
+    if strict {
+        scenario.policies = scenario
+            .policies
+            .iter()
+            .map(|policy| with_authority(policy, &mut orders))
+            .collect();
+    }
+    let seasoned = seasoned && scenario.season();
     let mut world = World::new(make, scenario, random);
+    if seasoned {
+        season(&mut world);
+    }
     if world.scenario.intensity > 0 {
+        if strict {
+            give_orders(&mut world, &mut orders);
+        }
         chaos(&mut world);
     }
     heal(&mut world);
@@ -39,6 +58,77 @@ pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
         world.coverage,
         world.violation,
     )
+}
+
+/// A policy that may only observe, or that cares for what others deploy.
+fn with_authority(policy: &Arc<Policy>, random: &mut Random) -> Arc<Policy> {
+    let mut policy = (**policy).clone();
+    if random.chance(250) {
+        policy.mode = Mode::Observe;
+    }
+    policy.foreign = match random.below(3) {
+        0 => Foreign::Ignore,
+        1 => Foreign::Adopt,
+        _ => Foreign::Hold,
+    };
+    Arc::new(policy)
+}
+
+/// Some releases are proven before anything goes wrong, so that there is more than one to return to.
+fn season(world: &mut World<'_>) {
+    for number in 2..=3 {
+        let release = super::scenario::release_id(number);
+        let deploy = Deploy::new(release, format!("release v{number}"));
+        world.command_after(Duration::from_millis(1), deploy.into());
+        let until = world.now.after(Duration::from_secs(300));
+        world.run(until);
+    }
+}
+
+/// Freezes, the kill switch, hotfixes, what cannot be taken back, and others who deploy while
+/// nothing is under way.
+fn give_orders(world: &mut World<'_>, random: &mut Random) {
+    let length = u64::try_from(world.scenario.chaos.as_millis()).unwrap_or(0);
+    for _ in 0..random.below(4) {
+        let when = random.millis(500, length);
+        let command = match random.below(8) {
+            0 => Command::Freeze { until: None },
+            1 => Command::Freeze {
+                until: Some(world.now.after(when + random.millis(1_000, 120_000))),
+            },
+            2 => Command::Unfreeze,
+            3 | 4 => Command::KillSwitch { on: true },
+            5 => Command::KillSwitch { on: false },
+            _ => {
+                let number = usize::try_from(random.between(1, 8)).unwrap_or(1);
+                let release = super::scenario::release_id(number);
+                let lost = random.chance(700);
+                Deploy::new(release, format!("release v{number}"))
+                    .expedited(random.chance(400))
+                    .overriding(random.chance(400))
+                    .irreversible(lost.then(|| {
+                        if random.chance(500) {
+                            Irreversible::at_once("orders")
+                        } else {
+                            Irreversible::under_traffic("orders")
+                        }
+                    }))
+                    .into()
+            }
+        };
+        world.command_after(when, command);
+    }
+    for _ in 0..random.below(4) {
+        let when = random.millis(500, length);
+        let number = usize::try_from(random.between(1, 8)).unwrap_or(1);
+        let release = super::scenario::release_id(number);
+        if world.scenario.kind(&release) != Kind::Missing {
+            for time in 0..random.between(1, 3) {
+                let again = Duration::from_secs(150 * time);
+                world.foreign_after(when + again, release.clone());
+            }
+        }
+    }
 }
 
 /// Deployments, people, somebody else, and faults.
@@ -114,6 +204,12 @@ fn deploy(world: &mut World<'_>) -> Command {
 /// Faults are over and a person looks after holds: everything must end.
 fn heal(world: &mut World<'_>) {
     world.heal();
+    world.command_after(Duration::from_millis(1), Command::KillSwitch { on: false });
+    if world.known.frozen.is_some() {
+        world.command_after(Duration::from_millis(2), Command::Unfreeze);
+    }
+    let next = world.now.after(Duration::from_millis(10));
+    world.run(next);
     let until = world.now.after(HEALED_WITHIN);
     let mut held: (Option<Timestamp>, u32) = (None, 0);
     while world.known.open.is_some() && world.violation.is_none() {
@@ -156,6 +252,9 @@ fn last_deployment(world: &mut World<'_>) {
     let Some(policy) = world.policy().cloned() else {
         return;
     };
+    if policy.mode == Mode::Observe || world.known.irreversible {
+        return;
+    }
     let Some((stable, candidate, kind)) = fair_trial(world) else {
         return;
     };

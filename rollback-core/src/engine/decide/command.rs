@@ -14,6 +14,7 @@ use crate::{
         Actor, Cause, DeploymentId, HoldExit, HoldReason, Outcome, RefusedReason, ReleaseId,
         Timestamp,
     },
+    policy::Mode,
     triggers,
 };
 
@@ -60,6 +61,11 @@ impl Engine {
                 .kill_switch(at, actor, reason, *on)
                 .into_iter()
                 .collect(),
+            (Command::RollBack { .. } | Command::Promote | Command::Pause, _)
+                if self.observes() =>
+            {
+                refused(None, RefusedReason::Observing)
+            }
             (Command::RollBack { .. } | Command::Promote, _) if self.state.killed.is_some() => {
                 let killed = self.state.killed.clone();
                 killed.map_or_else(Vec::new, |order| {
@@ -101,11 +107,23 @@ impl Engine {
                     "this hold does not end by resuming: {}",
                     hold.reason
                 )),
-                Some(_) => vec![Fact::Released {
-                    deployment: active.id.clone(),
-                    exit: HoldExit::Resume,
-                    by: Some(actor.clone()),
-                }],
+                Some(hold) => {
+                    let mut facts = Vec::new();
+                    if let HoldReason::Quarantined { release } = &hold.reason {
+                        facts.push(Fact::LedgerChanged {
+                            release: release.clone(),
+                            name: Arc::clone(&active.name),
+                            standing: Standing::Unknown,
+                            because: LedgerReason::OverriddenBy(actor.clone()),
+                        });
+                    }
+                    facts.push(Fact::Released {
+                        deployment: active.id.clone(),
+                        exit: HoldExit::Resume,
+                        by: Some(actor.clone()),
+                    });
+                    facts
+                }
             },
             (Command::Promote, Some(active)) => {
                 if active.stage != Stage::Planned(PlanKind::Rollout) {
@@ -169,6 +187,15 @@ impl Engine {
         }
     }
 
+    /// Whether what is under way, or would be, is only watched.
+    fn observes(&self) -> bool {
+        let policy = match &self.state.active {
+            Some(active) => Some(&active.policy),
+            None => self.state.policy(),
+        };
+        policy.is_some_and(|policy| policy.mode == Mode::Observe)
+    }
+
     fn may_deploy(
         &self,
         at: Timestamp,
@@ -182,7 +209,11 @@ impl Engine {
             ..
         } = deploy;
         self.can_run()?;
-        if let Some(order) = &self.state.killed {
+        let acts = self
+            .state
+            .policy()
+            .is_some_and(|policy| policy.mode == Mode::Act);
+        if let Some(order) = self.state.killed.as_ref().filter(|_| acts) {
             return Err(RefusedReason::Killed {
                 order: order.clone(),
             });
@@ -192,7 +223,9 @@ impl Engine {
                 what: Arc::from("expediting a deployment"),
             });
         }
-        if let Some(order) = self.frozen(at).filter(|_| !expedite) {
+        if let Some(order) = self.frozen(at).filter(|_| !expedite)
+            && !self.mutant(Mutant::DeploysWhileFrozen)
+        {
             return Err(RefusedReason::Frozen {
                 order: order.clone(),
             });
@@ -243,6 +276,7 @@ impl Engine {
             name,
             override_rejection,
             expedite,
+            irreversible,
             ..
         } = deploy;
         let deployment = DeploymentId::structural(self.seq.next(), at);
@@ -286,6 +320,8 @@ impl Engine {
             supersedes,
             way_back,
             expedited: expedite.then(|| Arc::clone(reason)),
+            irreversible: irreversible.clone().or_else(|| self.scar()),
+            adopted: false,
         });
         facts
     }
@@ -344,13 +380,19 @@ impl Engine {
         to: Option<&ReleaseId>,
     ) -> Result<ReleaseId, RefusedReason> {
         let Some(to) = to else {
-            return self
-                .state
-                .ledger
-                .proven()
-                .find(|release| *release != leaving)
-                .cloned()
-                .ok_or(RefusedReason::NoProvenRelease);
+            let ledger = &self.state.ledger;
+            let others = || ledger.proven().filter(|release| *release != leaving);
+            let reachable = others().find(|release| ledger.behind(release).is_none());
+            return reachable.cloned().ok_or_else(|| match others().next() {
+                Some(behind) => RefusedReason::NotNow {
+                    why: Arc::from(format!(
+                        "returning to {behind} cannot be taken back: {}; name it to return to it \
+                         all the same",
+                        ledger.behind(behind).map_or("", |why| why)
+                    )),
+                },
+                None => RefusedReason::NoProvenRelease,
+            });
         };
         if to == leaving {
             return Err(RefusedReason::NotNow {

@@ -80,13 +80,16 @@ impl Engine {
         {
             return moved(SentState::Found);
         }
-        let settled_look = self.state.seen_since(doubt.settles).is_some();
-        (settled_look && seen.wanted == active.expected).then(|| Fact::ChangeMoved {
-            id: pending.id.clone(),
-            to: SentState::NotTaken {
-                why: Arc::from("the platform does not show it"),
-                retry_at: at,
-            },
+        self.state.seen_since(doubt.settles)?;
+        moved(SentState::NotTaken {
+            why: Arc::from(if seen.wanted == active.expected {
+                "the platform does not show it"
+            } else {
+                // Whether it was taken before that does not matter any more, and it cannot be
+                // taken later.
+                "somebody else moved the platform meanwhile"
+            }),
+            retry_at: at,
         })
     }
 

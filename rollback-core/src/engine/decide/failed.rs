@@ -25,8 +25,9 @@ impl Engine {
             })
         };
         let crashes = active.crashes.count();
-        let limit = active.policy.crash_limit;
-        if crashes >= limit {
+        if let Some(limit) = active.policy.crash_limit
+            && crashes >= limit
+        {
             return explain(
                 "candidate instances that end by themselves",
                 format!("fewer than {limit} crashes"),

@@ -13,7 +13,11 @@ use crate::{
 
 impl Engine {
     pub(super) fn decide_foreign(&self, _at: Timestamp, active: &Active) -> Option<Fact> {
-        if active.stage == Stage::Preflight {
+        if active.stage == Stage::Preflight || active.observes() {
+            return None;
+        }
+        // What is under way is resolved first: it must not arrive on top of what is decided now.
+        if active.change.is_some() {
             return None;
         }
         let seen = self.state.seen.as_ref()?;

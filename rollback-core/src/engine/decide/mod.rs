@@ -1,12 +1,14 @@
 //! Decisions. Each looks at the state as it is and gives at most one fact; the fact changes the
 //! state, and the next look follows, until nothing is left to decide.
 
+mod adoption;
 mod command;
 mod doubt;
 mod failed;
 mod foreign;
 mod gates;
 mod holds;
+mod observed;
 mod orders;
 mod preflight;
 mod rollback;
@@ -132,14 +134,23 @@ impl Engine {
         if let Some(fact) = self.decide_orders(at) {
             return Some(fact);
         }
-        let active = self.state.active.as_ref()?;
+        let Some(active) = &self.state.active else {
+            return self.decide_adoption(at);
+        };
         self.decide_doubt(at, active)
             .or_else(|| self.decide_foreign(at, active))
             .or_else(|| self.decide_verdict(at, active))
+            .or_else(|| self.decide_to_ask(active))
             .or_else(|| self.decide_killed(active))
             .or_else(|| self.refuse_unchanged(active))
             .or_else(|| match active.stage {
+                Stage::Preflight if active.hold.is_some() => self.decide_hold(at, active),
                 Stage::Preflight => self.decide_preflight(at, active),
+                Stage::Planned(PlanKind::Rollout)
+                    if active.observes() && !self.mutant(Mutant::ActsInObserveMode) =>
+                {
+                    self.decide_observed(at, active)
+                }
                 Stage::Planned(PlanKind::Rollout) => self
                     .decide_to_roll_back(at, active)
                     .or_else(|| self.decide_hold(at, active))

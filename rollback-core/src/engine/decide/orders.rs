@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     engine::{
         Engine,
+        mutant::Mutant,
         state::{Active, Stage},
     },
     entry::{Fact, Would},
@@ -65,7 +66,10 @@ impl Engine {
     /// Under the kill switch nothing advances.
     pub(super) fn decide_killed(&self, active: &Active) -> Option<Fact> {
         let order = self.state.killed.as_ref()?;
-        if active.stage == Stage::Preflight || active.hold.is_some() {
+        if self.mutant(Mutant::ActsWhileKilled) {
+            return None;
+        }
+        if active.stage == Stage::Preflight || active.hold.is_some() || active.observes() {
             return None;
         }
         Some(Fact::Held {

@@ -40,22 +40,40 @@ impl Engine {
             })
         };
         let people = [HoldExit::RollBack, HoldExit::Promote, HoldExit::Abort];
-        if self.state.killed.is_some() {
+        if self.state.killed.is_some()
+            && !active.observes()
+            && !self.mutant(Mutant::ActsWhileKilled)
+        {
             let target = self.next_target(active)?.clone();
             return Self::would_have(active, Would::RollBack { target, cause });
         }
         let Some(target) = self.next_target(active) else {
             let reason = HoldReason::NoTarget {
-                why: Arc::from(format!(
-                    "{cause}; the ledger has no other proven release than the candidate"
-                )),
+                why: Arc::from(format!("{cause}; {}", self.why_no_target(active))),
             };
             return held(reason, &people);
         };
+        if let Some(irreversible) = active.is_irreversible()
+            && !self.mutant(Mutant::RollsBackTheIrreversible)
+        {
+            let reason = HoldReason::Irreversible {
+                cause: Arc::from(cause.to_string()),
+                why: Arc::clone(&irreversible.why),
+            };
+            return held(
+                reason,
+                &[
+                    HoldExit::DataReturns,
+                    HoldExit::RollBack,
+                    HoldExit::Promote,
+                    HoldExit::Abort,
+                ],
+            );
+        }
         if let Some((reason, exits)) = self.over_budget(at, active) {
             return held(reason, exits);
         }
-        if self.config.permits {
+        if self.config.permits && !active.observes() {
             match &active.permit {
                 None => return Some(self.ask_for_permit(at, active, 1)),
                 Some(permit) if permit.granted => {}
@@ -170,7 +188,25 @@ impl Engine {
             let records = self.state.ledger.records().iter().rev();
             return records.map(|record| &record.release).find(may);
         }
-        self.state.ledger.proven().find(may)
+        let ledger = &self.state.ledger;
+        let reachable =
+            |release: &&ReleaseId| ledger.behind(release).is_none() && !active.is_gone(release);
+        self.state.ledger.proven().filter(reachable).find(may)
+    }
+
+    fn why_no_target(&self, active: &Active) -> String {
+        let ledger = &self.state.ledger;
+        let others = ledger
+            .proven()
+            .filter(|release| **release != active.candidate);
+        let mut lost = others.filter_map(|release| Some((release, ledger.behind(release)?)));
+        match lost.next() {
+            Some((release, why)) => format!(
+                "returning to {release} cannot be taken back: {why}; name it to roll back all the \
+                 same"
+            ),
+            None => "the ledger has no other proven release than the candidate".to_owned(),
+        }
     }
 
     /// What calls for a rollback: the platform first, then the rules in the policy's order.
@@ -255,6 +291,7 @@ impl Engine {
             HoldReason::Cooldown { .. }
                 | HoldReason::ExternalCause { .. }
                 | HoldReason::NotPermitted { .. }
+                | HoldReason::Irreversible { .. }
         )
         .then(|| Fact::Released {
             deployment: active.id.clone(),
@@ -330,7 +367,10 @@ impl Engine {
             | Cause::Task { .. }
             | Cause::NotApproved { .. } => (Standing::Withdrawn, LedgerReason::RolledBack),
         };
-        (self.state.ledger.standing(&active.candidate) != standing).then(|| Fact::LedgerChanged {
+        let now = self.state.ledger.standing(&active.candidate);
+        // What its own evidence says is not taken back by a person who rolls back.
+        let stays = now == standing || now == Standing::Rejected;
+        (!stays).then(|| Fact::LedgerChanged {
             release: active.candidate.clone(),
             name: Arc::clone(&active.name),
             standing,
@@ -345,6 +385,12 @@ impl Engine {
                 from: active.candidate.clone(),
                 to: rollback.target.clone(),
                 cause: rollback.cause.clone(),
+            },
+            None if active.observes() => Outcome::Observed {
+                release: active.candidate.clone(),
+                would: Box::new(Would::Promote {
+                    release: active.candidate.clone(),
+                }),
             },
             None => Outcome::Promoted {
                 release: active.candidate.clone(),

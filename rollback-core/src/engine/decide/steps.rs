@@ -58,9 +58,7 @@ impl Engine {
 
     /// A candidate that went through its bake, or that a person took, is proven.
     fn prove(&self, active: &Active) -> Option<Fact> {
-        if active.rollback.is_some()
-            || self.state.ledger.standing(&active.candidate) == Standing::Proven
-        {
+        if active.rollback.is_some() || self.state.ledger.stable() == Some(&active.candidate) {
             return None;
         }
         let because = if active.baked {

@@ -33,7 +33,7 @@ impl Engine {
             .rules
             .iter()
             .find_map(|rule| delay(at, active, rule))
-            .or_else(|| self.decide_observed(at, active))
+            .or_else(|| self.decide_would_have(at, active))
     }
 
     /// Whether a rule's action follows now.
@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// What a failing rule that only observes would have done.
-    fn decide_observed(&self, at: Timestamp, active: &Active) -> Option<Fact> {
+    fn decide_would_have(&self, at: Timestamp, active: &Active) -> Option<Fact> {
         let watch = active.watch.as_ref()?;
         if active.rolls_back() {
             return None;

@@ -51,7 +51,7 @@ impl Engine {
         running: &RunningStep,
         length: Duration,
     ) -> Option<Fact> {
-        if at < running.entered.after(length) || self.mutant(Mutant::NeverPromotes) {
+        if at < active.bakes_from(running)?.after(length) || self.mutant(Mutant::NeverPromotes) {
             return None;
         }
         if self.mutant(Mutant::BakesOnNothing) {

@@ -143,6 +143,10 @@ pub(super) fn target(sight: &Sightline<'_>) -> Result<(), String> {
             ..
         }) => {
             let open = open_of(sight)?;
+            if sight.known.irreversible {
+                // What is older may be behind what cannot be taken back.
+                return Ok(());
+            }
             let target = sight.known.proven().find(|id| **id != open.candidate);
             hold!(
                 target.is_none(),

@@ -3,7 +3,7 @@
 use rollback_core::{
     entry::{Fact, Step},
     model::{ArmState, Cause, InstanceState, Outcome, Timestamp, Verdict},
-    policy::{OnInconclusive, OnNoData, Rule},
+    policy::{Mode, OnInconclusive, OnNoData, Rule},
 };
 
 use super::{DEPLOYMENT_FAILED, Sightline, What, at, hold, open_of};
@@ -225,6 +225,7 @@ pub(super) fn blindness(sight: &Sightline<'_>) -> Result<(), String> {
                 || open.hold.is_some()
                 || open.promoted
                 || asks_the_fleet
+                || open.policy.mode == Mode::Observe
             {
                 return Ok(());
             }

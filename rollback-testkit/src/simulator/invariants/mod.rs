@@ -6,6 +6,7 @@
 mod changes;
 mod course;
 mod evidence;
+mod orders;
 mod reasons;
 
 use std::fmt;
@@ -150,7 +151,10 @@ type Check = fn(&Sightline<'_>) -> Result<(), String>;
 
 /// The checks that every step is held against. `Determinism`, parts of `Termination`, `Useful` and
 /// `Bystander` need more than one step and are in the world's hands besides.
-const CHECKS: [(Invariant, Check); 15] = [
+const CHECKS: [(Invariant, Check); 18] = [
+    (Invariant::Fenced, orders::allowed),
+    (Invariant::NoCircle, orders::nobody_is_fought),
+    (Invariant::Target, orders::irreversible),
     (Invariant::Fenced, changes::fenced),
     (Invariant::Target, changes::target),
     (Invariant::Once, changes::once),

@@ -4,6 +4,7 @@
 use rollback_core::{
     entry::Fact,
     model::{Action, Arm, Cause, Explanation, HoldReason, Outcome, Verdict, Weight},
+    policy::Mode,
 };
 
 use super::{DEPLOYMENT_FAILED, Sightline, What, at, hold, open_of};
@@ -29,7 +30,10 @@ pub(super) fn supersede(sight: &Sightline<'_>) -> Result<(), String> {
             let ended = entry.facts.iter().find_map(|fact| match fact {
                 Fact::Ended {
                     deployment,
-                    outcome: Outcome::Superseded { by, .. },
+                    outcome:
+                        Outcome::Superseded {
+                            by: by @ Some(_), ..
+                        },
                 } => Some((deployment, by)),
                 _ => None,
             });
@@ -242,6 +246,10 @@ pub(super) fn useful(sight: &Sightline<'_>) -> Result<(), String> {
         return Ok(());
     };
     if open.stage != Stage::Rollout || open.hold.is_some() || open.promoted {
+        return Ok(());
+    }
+    if open.policy.mode == Mode::Observe {
+        // It was told, once, and the watch goes on.
         return Ok(());
     }
     let waits_for_permit = sight.scenario.permits;
