@@ -95,48 +95,62 @@ fn document_004_a_command_is_no_trigger() {
     );
 }
 
-/// What `docs/source-documents.md` names is there: its stories, tests and invariants.
+/// What the tables of `docs` name is there: stories, tests and invariants.
 #[test]
-fn everything_that_the_table_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
-    let table = read("docs/source-documents.md");
-    let rows = table.lines().filter(|line| line.starts_with("| 0"));
-    let (mut count, mut missing) = (0, Vec::new());
-    for row in rows {
-        count += 1;
-        let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let mut kind = "";
-        let mut named = 0;
-        for (index, part) in shown.split('`').enumerate() {
-            if index % 2 == 0 {
-                let word = ["story", "stories", "test", "invariant"];
-                kind = part
-                    .split_whitespace()
-                    .rev()
-                    .find(|said| word.contains(said))
-                    .unwrap_or(if part == ", " { kind } else { "" });
-                continue;
-            }
-            let there = match kind {
-                "story" | "stories" => {
-                    read(&format!("rollback-core/tests/stories/{part}.txt")).contains("----")
-                }
-                "test" => part
-                    .split_once("::")
-                    .is_some_and(|(file, name)| read(file).contains(&format!("fn {name}("))),
-                "invariant" => read("rollback-testkit/src/simulator/invariants/mod.rs")
-                    .contains(&format!("Self::{part},")),
-                // Words of the sentence, such as a key of the policy.
-                _ => continue,
-            };
-            named += 1;
-            if !there {
-                missing.push(part.to_owned());
-            }
-        }
-        assert!(named > 0, "nothing shows: {row}");
+fn everything_that_the_tables_name_exists() {
+    for (table, row, rows) in [
+        ("docs/source-documents.md", "| 0", 14),
+        ("docs/pains.md", "| P", 25),
+    ] {
+        let text = read(table);
+        let told: Vec<&str> = text.lines().filter(|line| line.starts_with(row)).collect();
+        assert!(told.len() >= rows, "{table} has {} rows", told.len());
+        let missing: Vec<String> = told.into_iter().flat_map(missing).collect();
+        assert!(
+            missing.is_empty(),
+            "{table} names what is not there: {missing:?}"
+        );
     }
-    assert!(missing.is_empty(), "not there: {missing:?}");
-    assert!(count >= 14, "{count} rows");
+}
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(root.join(path)).unwrap_or_default()
+}
+
+/// What the last column of a row names and is not there.
+fn missing(row: &str) -> Vec<String> {
+    let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+    let mut kind = "";
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for (index, part) in shown.split('`').enumerate() {
+        if index % 2 == 0 {
+            let word = ["story", "stories", "test", "invariant"];
+            kind = part
+                .split_whitespace()
+                .rev()
+                .find(|said| word.contains(said))
+                .unwrap_or(if part == ", " { kind } else { "" });
+            continue;
+        }
+        let there = match kind {
+            "story" | "stories" => {
+                read(&format!("rollback-core/tests/stories/{part}.txt")).contains("----")
+            }
+            "test" => part
+                .split_once("::")
+                .is_some_and(|(file, name)| read(file).contains(&format!("fn {name}("))),
+            "invariant" => read("rollback-testkit/src/simulator/invariants/mod.rs")
+                .contains(&format!("Self::{part},")),
+            // Words of the sentence, such as a key of the policy.
+            _ => continue,
+        };
+        named += 1;
+        if !there {
+            missing.push(part.to_owned());
+        }
+    }
+    assert!(named > 0, "nothing shows: {row}");
+    missing
 }
