@@ -129,6 +129,25 @@ async fn a_failed_deploy_is_a_failing_release_and_the_way_back_is_rollback() {
 }
 
 #[tokio::test]
+async fn what_ran_before_is_brought_back_from_a_call_that_still_runs() {
+    let bench = Scripted::new(|deployer| deployer.ends_what_runs());
+    let (v0, v1, v2) = (release("v0", ""), release("v1", ""), release("v2", "hangs"));
+    bench.deployer.adopt(&bench.service, &v0).await.unwrap();
+    bench.deployer.adopt(&bench.service, &v1).await.unwrap();
+    assert_eq!(bench.state(&v0).await, Some(ArmState::Ready));
+    assert!(bench.calls().is_empty(), "{:?}", bench.calls());
+    bench.converge(&v2, IN_PLACE).await.unwrap();
+    assert_eq!(bench.state(&v2).await, Some(ArmState::Converging));
+    bench.converge(&v0, IN_PLACE).await.unwrap();
+    assert_eq!(bench.state(&v0).await, Some(ArmState::Ready));
+    assert!(bench.calls()[1].starts_with("rollback RELEASE="));
+    assert!(
+        processes(bench.dir.path()).is_empty(),
+        "the call still runs"
+    );
+}
+
+#[tokio::test]
 async fn wrong_usage_changes_nothing() {
     let bench = Scripted::new(plain);
     let (v1, v2) = (release("v1", ""), release("v2", "usage"));

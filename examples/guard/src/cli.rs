@@ -9,11 +9,11 @@ use rollback::{
 };
 
 use crate::{
-    errand::ErrandArgs,
     exit::TABLE,
+    guarded::Guarded,
     place,
     tables::{Format, Table},
-    watching::{Watching, time},
+    watching::time,
 };
 
 const EXAMPLES: &str = "\
@@ -76,13 +76,13 @@ pub(crate) enum Verb {
     /// Ask what a policy promises, before anything is deployed
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Say whether a change was made of which the deploy script did not know (exit status 75)
+    Resolve(ResolveArgs),
     /// Look at the journal itself
     #[command(subcommand)]
     Journal(JournalVerb),
     /// Look whether everything is in order: clock, journal, sources, scripts, socket
     Doctor(Box<DoctorArgs>),
-    #[command(hide = true)]
-    Errand(ErrandArgs),
 }
 
 /// Which service, and where its journal is.
@@ -110,33 +110,11 @@ pub(crate) struct Waiting {
     pub(crate) json: bool,
 }
 
-/// What to watch by: a policy, or a few settings.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Guarded {
-    /// Watch by this policy instead of by the settings below
-    #[arg(long, value_name = "FILE", env = "ROLLBACK_POLICY")]
-    pub(crate) policy: Option<PathBuf>,
-    /// In which form the policy is written [default: by its name, else the native one]
-    #[arg(long, value_name = "DIALECT", value_parser = dialect, requires = "policy")]
-    pub(crate) dialect: Option<Dialect>,
-    /// Where the service answers, for metrics that are read from its instances [default: that of --health-url]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) address: Option<String>,
-    /// Where metrics are scraped that name no source (Prometheus text format)
-    #[arg(long, value_name = "URL", env = "METRICS_ENDPOINT")]
-    pub(crate) metrics_url: Option<String>,
-    /// What runs as a task of the policy, for `sh -c`; once for each task
-    #[arg(long = "task", value_name = "NAME=COMMAND", value_parser = task)]
-    pub(crate) tasks: Vec<(String, String)>,
-    #[command(flatten)]
-    pub(crate) watching: Watching,
-}
-
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("{RUN_EXAMPLES}\n\n{TABLE}"))]
+#[command(override_usage = "guard run [OPTIONS] -- <COMMAND>...\n       guard run [OPTIONS] --script <FILE>", after_long_help = format!("{RUN_EXAMPLES}\n\n{TABLE}"))]
 pub(crate) struct RunArgs {
     /// The deploy command; `{{release}}` in it is the release's name
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
     /// The command that goes back, for `sh -c`; GUARD_RELEASE is where to
     #[arg(long, value_name = "COMMAND", env = "ROLLBACK_COMMAND")]
@@ -144,6 +122,12 @@ pub(crate) struct RunArgs {
     /// What the release is called [default: the commit]
     #[arg(long, value_name = "NAME", env = "RELEASE")]
     pub(crate) release: Option<String>,
+    /// What a --script deploys, its ARTEFACT: an image, a file [default: the release's name]
+    #[arg(long, value_name = "NAME", env = "ARTEFACT")]
+    pub(crate) artefact: Option<String>,
+    /// A variable of this release, kept with it: also when it is deployed again later
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) variables: Vec<(String, String)>,
     #[command(flatten)]
     pub(crate) guarded: Guarded,
     #[command(flatten)]
@@ -188,7 +172,9 @@ Examples:
   guard run --health-url http://localhost:3001/health --rollback-command ./rollback.sh -- ./deploy.sh
   MONITORING_DURATION=300 guard run --health-url http://localhost:3001/health -- ./deploy.sh {{release}}
   guard run --policy rollback.yml --release v42 --timeout 20m -- ./deploy.sh v42
-  guard run --policy rollback.yml --dry-run -- ./deploy.sh";
+  guard run --policy rollback.yml --dry-run -- ./deploy.sh
+  guard run --policy deployment-policy.yaml --health-url http://localhost:3001/health \\
+        --script ./deploy.sh --artefact registry.example/shop:42 --release v42";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -320,6 +306,23 @@ pub(crate) enum Switch {
     Off,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// What you found when you looked
+    #[arg(value_enum)]
+    pub(crate) found: Found,
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Found {
+    /// The change was made
+    Made,
+    /// It was not
+    NotMade,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVerb {
     /// Whether a policy is right, what it promises, and what it leaves open; asks no network
@@ -382,7 +385,14 @@ fn service(text: &str) -> Result<ServiceId, String> {
     ServiceId::new(text).map_err(|why| why.to_string())
 }
 
-fn task(text: &str) -> Result<(String, String), String> {
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, such as IMAGE=registry.example/shop:42".to_owned()),
+    }
+}
+
+pub(crate) fn task(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, command)) if !name.is_empty() && !command.is_empty() => {
             Ok((name.to_owned(), command.to_owned()))
@@ -391,7 +401,7 @@ fn task(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn dialect(text: &str) -> Result<Dialect, String> {
+pub(crate) fn dialect(text: &str) -> Result<Dialect, String> {
     Dialect::named(text).ok_or_else(|| {
         let names: Vec<&str> = Dialect::ALL.into_iter().map(Dialect::name).collect();
         format!("there are: {}", names.join(", "))

@@ -16,7 +16,6 @@ use crate::{
     exit::{BROKE, FINE, Fallible},
     place::{Place, private_folder},
     preflight::{Finding, source_answers},
-    script::Scripts,
     settings::Settings,
 };
 
@@ -27,9 +26,8 @@ const SLOW_DISK: Duration = Duration::from_millis(100);
 const WRITES: usize = 5;
 
 pub(crate) async fn look(args: &DoctorArgs) -> Fallible<u8> {
-    let given = args.guarded.policy.is_some() || args.guarded.watching.health_url.is_some();
-    let (place, settings) = if given {
-        let (place, settings) = args.guarded.settings(&args.at)?;
+    let (place, settings) = if args.guarded.is_given() {
+        let (place, settings) = args.guarded.settings(&args.at, false)?;
         (place, Some(settings))
     } else {
         let place = args.at.known()?;
@@ -65,7 +63,9 @@ pub(crate) async fn look(args: &DoctorArgs) -> Fallible<u8> {
             }
         }
     }
-    say("scripts", scripts(&place).await);
+    if let Some(settings) = &settings {
+        say("scripts", scripts(&place, settings).await);
+    }
     say("controller", controller(&place).await);
     Ok(if fits { FINE } else { BROKE })
 }
@@ -152,15 +152,13 @@ async fn clock(place: &Place) -> Finding {
     }
 }
 
-async fn scripts(place: &Place) -> Finding {
-    let opened = Scripts::open(&place.scripts());
-    let seen = match &opened {
+async fn scripts(place: &Place, settings: &Settings) -> Finding {
+    let seen = match settings.deployer(place) {
         Ok(scripts) => scripts.observe(&place.service).await,
-        Err(why) => {
-            return Finding::Failed(format!("{}: {why}", place.scripts().display()));
-        }
+        Err(trouble) => return Finding::Failed(trouble.to_string()),
     };
     match seen {
+        Ok(seen) if seen.wanted.is_empty() => Finding::Ok("none has run yet".to_owned()),
         Ok(seen) => Finding::Ok(format!("the last one left {}", seen.wanted)),
         Err(why) => Finding::Failed(why.to_string()),
     }

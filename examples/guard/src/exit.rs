@@ -12,6 +12,10 @@ pub(crate) const FINE: u8 = 0;
 pub(crate) const BROKE: u8 = 1;
 /// The arguments or the policy are wrong.
 pub(crate) const USAGE: u8 = 2;
+/// Rolled back.
+pub(crate) const ROLLED_BACK: u8 = 10;
+/// As 0 or 10, but a notice went undelivered.
+pub(crate) const UNTOLD: u8 = 15;
 /// The deployment waits for a person.
 pub(crate) const HELD: u8 = 11;
 /// Neither candidate nor a proven release could be brought back.

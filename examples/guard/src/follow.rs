@@ -8,7 +8,9 @@ use std::{
 
 use rollback::{
     Account,
-    model::{DeploymentId, Seq, Settled, Timestamp},
+    entry::Fact,
+    model::{ChangeId, DeploymentId, Seq, ServiceId, Settled, Timestamp},
+    process::ScriptDeployer,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,7 +24,9 @@ use crate::{
     client::{self, Line},
     course::Course,
     exit::{self, Fallible, Trouble},
+    orders,
     place::Place,
+    settings::Settings,
     wire::{Answer, Ask},
 };
 
@@ -137,10 +141,62 @@ pub(crate) async fn wait(
     teller.close();
     let account = Archive::open(place)?.account(Some(deployment)).await?;
     let code = exit::code_of(&settled, patience.way_back);
+    let code = told_all(place, deployment, code, patience.json).await?;
     Ok(Rest {
         settled,
         account,
         code,
+    })
+}
+
+/// How long the last notices may take to be delivered before whoever waits is told of it.
+const LAST_NOTICES: Duration = Duration::from_secs(10);
+
+/// The exit code once everybody was told, or could not be.
+pub(crate) async fn told_all(
+    place: &Place,
+    deployment: &DeploymentId,
+    code: u8,
+    json: bool,
+) -> Fallible<u8> {
+    if !matches!(code, exit::FINE | exit::ROLLED_BACK) {
+        return Ok(code);
+    }
+    let until = Instant::now() + LAST_NOTICES;
+    let mut left = orders::picture(place).await?.pending_notices;
+    while left > 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        left = orders::picture(place).await?.pending_notices;
+    }
+    let mut untold = Vec::new();
+    let mut ours = false;
+    let archive = Archive::open(place)?;
+    let each = archive.each(|entry| {
+        for fact in &entry.facts {
+            match fact {
+                Fact::DeploymentOpened {
+                    deployment: opened, ..
+                } => ours = opened == deployment,
+                Fact::NoticeGivenUp { key, why } if ours => {
+                    untold.push(format!("notice {key} was not delivered: {why}"));
+                }
+                _ => {}
+            }
+        }
+    });
+    each.await?;
+    if left > 0 {
+        untold.push(format!(
+            "{left} notices are not delivered yet; the controller goes on trying"
+        ));
+    }
+    if !json {
+        untold.iter().for_each(|line| eprintln!("{line}"));
+    }
+    Ok(if untold.is_empty() {
+        code
+    } else {
+        exit::UNTOLD
     })
 }
 
@@ -161,7 +217,9 @@ struct Teller {
     live: bool,
     /// Events up to here are known from the journal.
     known: Seq,
-    scripts: PathBuf,
+    service: ServiceId,
+    /// None if nothing is known of them: then their output is not told.
+    scripts: Option<ScriptDeployer>,
     script: Option<(PathBuf, u64)>,
     held: bool,
 }
@@ -193,7 +251,10 @@ impl Teller {
             terminal: std::io::stderr().is_terminal(),
             live: false,
             known: Seq::default(),
-            scripts: place.scripts(),
+            service: place.service.clone(),
+            scripts: Settings::load(place)
+                .and_then(|settings| settings.deployer(place))
+                .ok(),
             script: None,
             held: false,
         }
@@ -251,8 +312,10 @@ impl Teller {
 
     fn script_of(&mut self, intended: &Value) {
         self.script_output();
-        if let Some(id) = intended.get("id").and_then(Value::as_str) {
-            self.script = Some((self.scripts.join(format!("{id}.log")), 0));
+        let id = intended.get("id").map(ChangeId::deserialize);
+        if let (Some(Ok(id)), Some(scripts)) = (id, &self.scripts) {
+            let output = scripts.output_of(&self.service, &id);
+            self.script = output.ok().map(|path| (path, 0));
         }
     }
 

@@ -39,6 +39,7 @@ pub(crate) async fn serve(place: &Place, settings: &Settings, until_idle: bool) 
     let desk = Arc::new(Desk {
         controller: controller.clone(),
         until_idle,
+        script: settings.script.is_some(),
         policy: settings.policy.digest().to_string(),
         stop: watch::Sender::new(false),
         connections: AtomicU64::new(0),
@@ -103,6 +104,13 @@ async fn is_idle(controller: &Controller) -> bool {
 pub(crate) async fn ensure(place: &Place, settings: &Settings) -> Fallible<Hello> {
     if let Some(hello) = client::hello(place).await? {
         let same = hello.policy == settings.policy.digest().to_string();
+        if !hello.until_idle && hello.script != settings.script.is_some() {
+            return Err(Trouble::asked(if hello.script {
+                "the controller that stays for this service deploys by a --script of its own: leave the deploy command out"
+            } else {
+                "the controller that stays for this service has no --script: give a deploy command, or `guard stop` it and serve with --script"
+            }));
+        }
         if !hello.until_idle && same {
             return Ok(hello);
         }

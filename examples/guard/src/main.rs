@@ -9,8 +9,9 @@
 //! | `wire`, `server`, `client` | the socket between the two |
 //! | `looking`, `doctor` | a policy, a journal and the surroundings looked at |
 //! | `tables`, `readings`, `github` | document 003's tables; what GitHub wants to know |
-//! | `script`, `errand` | deploy scripts as a platform |
-//! | `watching`, `which`, `place` | a policy from a few settings; which service; where things lie |
+//! | `guarded`, `watching` | what is guarded and how; a policy from a few settings |
+//! | `scripts`, `sources`, `notices` | what deploys, where metrics come from, who is told |
+//! | `which`, `place` | which service; where things lie |
 //! | `archive`, `picture`, `course` | a journal read; a service as people are shown it; how far a deployment is |
 //! | `exit` | how the program ends |
 
@@ -19,21 +20,23 @@ mod cli;
 mod client;
 mod course;
 mod doctor;
-mod errand;
 mod exit;
 mod follow;
 mod github;
+mod guarded;
 mod host;
 mod looking;
+mod notices;
 mod orders;
 mod picture;
 mod place;
 mod preflight;
 mod readings;
 mod run;
-mod script;
+mod scripts;
 mod server;
 mod settings;
+mod sources;
 mod tables;
 mod telling;
 mod watching;
@@ -54,12 +57,6 @@ use crate::{
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Verb::Errand(args) = &cli.verb {
-        return match errand::run(args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => end(Trouble::broke(error)),
-        };
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -128,9 +125,7 @@ async fn obey(verb: Verb) -> Fallible<u8> {
         Verb::Journal(JournalVerb::Verify(args)) => looking::verify(&args.at),
         Verb::Journal(JournalVerb::Export(args)) => looking::export(&args.at),
         Verb::Doctor(args) => doctor::look(&args).await,
-        Verb::Errand(args) => errand::run(&args)
-            .map(|()| exit::FINE)
-            .map_err(Trouble::broke),
+        Verb::Resolve(args) => orders::resolve(&args).await,
     }
 }
 
@@ -147,9 +142,8 @@ async fn attach(args: &AttachArgs, start: bool) -> Fallible<u8> {
 
 /// In the background the settings are those that `guard run` has kept.
 async fn serve(args: &ServeArgs) -> Fallible<u8> {
-    let given = args.guarded.policy.is_some() || args.guarded.watching.health_url.is_some();
-    if given && !args.until_idle {
-        let (place, settings) = args.guarded.settings(&args.at)?;
+    if args.guarded.is_given() && !args.until_idle {
+        let (place, settings) = args.guarded.settings(&args.at, false)?;
         settings.keep(&place)?;
         return host::serve(&place, &settings, false).await;
     }

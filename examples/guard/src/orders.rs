@@ -6,13 +6,14 @@ use rollback::entry::Command;
 
 use crate::{
     archive::Archive,
-    cli::{At, OrderArgs, RollbackArgs},
+    cli::{At, Found, OrderArgs, ResolveArgs, RollbackArgs},
     client,
     exit::{FINE, Fallible, Trouble},
     follow::{self, Patience},
     host,
     place::Place,
     run,
+    settings::Settings,
     wire::{Answer, Ask},
 };
 
@@ -36,6 +37,17 @@ pub(crate) async fn order(args: &OrderArgs, order: Command, done: &str) -> Falli
 pub(crate) async fn standing(args: &OrderArgs, order: Command, done: &str) -> Fallible<u8> {
     host::ensure_any(&args.at.known()?).await?;
     self::order(args, order, done).await
+}
+
+/// What a person found who looked where a script did not know.
+pub(crate) async fn resolve(args: &ResolveArgs) -> Fallible<u8> {
+    let place = args.at.known()?;
+    let deployer = Settings::load(&place)?.deployer(&place)?;
+    let made = args.found == Found::Made;
+    let resolved = deployer.resolve(&place.service, made).await;
+    resolved.map_err(Trouble::broke)?;
+    println!("noted; the deployment goes on from what is so");
+    Ok(FINE)
 }
 
 /// Ends the controller that runs.

@@ -12,7 +12,7 @@ use rollback::{
     },
     policy::{Rule, lint},
     ports::MetricSource,
-    sources::{HttpHealth, Limits},
+    sources::HttpHealth,
 };
 
 use crate::{
@@ -43,8 +43,16 @@ pub(crate) async fn say(
         None if place.journal.is_file() => Some(Archive::open(place)?.picture().await?),
         None => None,
     };
-    let mut findings = vec![program(&args.command, &settings.directory)];
+    let script = settings.script.as_ref();
+    let command = match script {
+        Some(script) => vec![script.program.display().to_string(), "deploy".to_owned()],
+        None => args.command.clone(),
+    };
+    let mut findings = vec![program(&command, &settings.directory)];
     findings.push(match &args.rollback_command {
+        _ if script.is_some() => {
+            Finding::Ok("rollback command: the script's `rollback`".to_owned())
+        }
         Some(command) => Finding::Ok(format!("rollback command: {command}")),
         None => Finding::Warning(
             "no --rollback-command: nothing leads back to what ran before the first `guard run`"
@@ -97,7 +105,7 @@ pub(crate) async fn say(
             }),
     );
     println!("Would deploy {} to {}:", release.name, place.service);
-    println!("  1. run: {}", args.command.join(" "));
+    println!("  1. run: {}", command.join(" "));
     let watch = duration_text(policy.bake);
     println!(
         "  2. watch it for {watch}, every {}",
@@ -107,6 +115,7 @@ pub(crate) async fn say(
         println!("     {} -> {}", words(&rule.rule, &rule.name), rule.action);
     }
     match &args.rollback_command {
+        _ if script.is_some() => println!("  3. if it is bad: return by the script's `rollback`"),
         Some(command) => println!("  3. if it is bad, run: {command}"),
         None => println!("  3. if it is bad: return by the deploy command of the release before"),
     }
@@ -170,11 +179,8 @@ pub(crate) async fn source_answers(
     settings: &Settings,
     metric: &rollback::policy::Metric,
 ) -> Fallible<Finding> {
-    let is_health = match metric.source.as_deref() {
-        Some("health") => true,
-        Some(_) => false,
-        None => settings.metrics_url.is_none(),
-    };
+    let source = metric.source.as_deref();
+    let is_health = source.unwrap_or_else(|| settings.sources.unnamed()) == "health";
     let name = &metric.id;
     let whole = match &metric.query {
         Query::Value(query) => query.starts_with("http"),
@@ -185,7 +191,7 @@ pub(crate) async fn source_answers(
             "metric {name}: read while the release is watched"
         )));
     }
-    let health = HttpHealth::new(Limits::default()).map_err(Trouble::broke)?;
+    let health = HttpHealth::new(settings.sources.limits()).map_err(Trouble::broke)?;
     let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
     let request = ReadRequest::new(
         place.service.clone(),

@@ -3,8 +3,8 @@
 use std::{path::Path, process::Command};
 
 use rollback::{
-    ReleaseDraft,
     model::{DeploymentId, Release, Settled},
+    process::ScriptRelease,
 };
 
 use crate::{
@@ -15,14 +15,19 @@ use crate::{
     follow::{self, Patience, Rest},
     github, host,
     place::Place,
-    preflight,
-    script::ScriptDefinition,
+    preflight, scripts,
+    settings::Settings,
     wire::{Answer, Ask},
 };
 
 pub(crate) async fn run(args: &RunArgs) -> Fallible<u8> {
-    let (place, settings) = args.guarded.settings(&args.at)?;
-    let release = release(args, &settings.directory)?;
+    let (place, settings) = args.guarded.settings(&args.at, !args.command.is_empty())?;
+    if args.command.is_empty() && settings.script.is_none() {
+        return Err(Trouble::asked(
+            "nothing deploys: write the deploy command after `--`, or give --script FILE",
+        ));
+    }
+    let release = release(args, &settings)?;
     if args.dry_run {
         return preflight::say(args, &place, &settings, &release).await;
     }
@@ -105,7 +110,8 @@ pub(crate) fn say(rest: &Rest, json: bool) {
 }
 
 /// The release of a command: its name, and everything that says how it is brought in.
-fn release(args: &RunArgs, directory: &Path) -> Fallible<Release> {
+fn release(args: &RunArgs, settings: &Settings) -> Fallible<Release> {
+    let directory = &settings.directory;
     let name = match &args.release {
         Some(name) => name.clone(),
         None => commit(directory).unwrap_or_else(|| {
@@ -113,23 +119,24 @@ fn release(args: &RunArgs, directory: &Path) -> Fallible<Release> {
             format!("run-{}", now.strftime("%Y%m%dT%H%M%SZ"))
         }),
     };
-    let shell = |command: &String| vec!["sh".to_owned(), "-c".to_owned(), command.clone()];
-    let definition = ScriptDefinition {
-        name: name.clone(),
-        deploy: args.command.clone(),
-        rollback: args
-            .rollback_command
-            .as_ref()
-            .map(shell)
-            .unwrap_or_default(),
-        directory: directory.to_owned(),
-        address: args.guarded.address(),
-    };
-    let definition = serde_json::to_value(definition).map_err(Trouble::broke)?;
-    ReleaseDraft::new(&name, &name)
-        .definition(definition)
-        .build()
-        .map_err(Trouble::broke)
+    let artefact = args.artefact.as_ref().unwrap_or(&name);
+    let mut made = ScriptRelease::new(&name, artefact);
+    made.address = args.guarded.address();
+    for (variable, value) in &args.variables {
+        made = made.env(variable, value);
+    }
+    if settings.script.is_none() {
+        let filled = |word: &String| word.replace("{{release}}", &name);
+        let command: Vec<String> = args.command.iter().map(filled).collect();
+        let back = args.rollback_command.as_deref().unwrap_or_default();
+        if back.contains("{{release}}") {
+            return Err(Trouble::asked(
+                "--rollback-command: where it leads to is known only then; write $GUARD_RELEASE instead of {{release}}",
+            ));
+        }
+        made = scripts::around(made, &scripts::quoted(&command), back, directory);
+    }
+    made.release().map_err(Trouble::asked)
 }
 
 /// The commit that is deployed, as CI or git know it.
@@ -188,6 +195,7 @@ pub(crate) async fn attach(
         let account = Archive::open(place)?.account(Some(&deployment)).await?;
         let settled = Settled::Ended(outcome.clone());
         let code = crate::exit::code_of(&settled, way_back);
+        let code = follow::told_all(place, &deployment, code, patience.json).await?;
         say(
             &Rest {
                 settled,

@@ -94,6 +94,7 @@ impl Listener {
 pub(crate) struct Desk {
     pub(crate) controller: Controller,
     pub(crate) until_idle: bool,
+    pub(crate) script: bool,
     pub(crate) policy: String,
     /// Somebody asked it to end.
     pub(crate) stop: watch::Sender<bool>,
@@ -160,6 +161,7 @@ impl Desk {
                 pid: std::process::id(),
                 guard: env!("CARGO_PKG_VERSION").to_owned(),
                 until_idle: self.until_idle,
+                script: self.script,
                 policy: self.policy.clone(),
                 you,
             }),

@@ -4,18 +4,19 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use rollback::{
-    Controller, ControllerBuilder, StartError,
+    Controller, StartError,
     policy::Policy,
-    process::ScriptTask,
-    sources::{HttpHealth, Limits, PrometheusText, SourceError},
+    process::{ScriptDeployer, ScriptTask},
     store::SqliteJournal,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     exit::{Fallible, Trouble},
+    notices::Told,
     place::Place,
-    script::Scripts,
+    scripts::{self, VerbScript},
+    sources::Sources,
 };
 
 /// Of one service.
@@ -23,14 +24,21 @@ use crate::{
 pub(crate) struct Settings {
     /// What is watched and what follows.
     pub(crate) policy: Policy,
-    /// Where metrics without a source are scraped, if not by health checks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) metrics_url: Option<String>,
-    /// Where the scripts run.
-    pub(crate) directory: PathBuf,
     /// The policy's tasks, each a command for `sh -c`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tasks: BTreeMap<String, String>,
+    /// The script that deploys; none if releases bring their commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) script: Option<VerbScript>,
+    /// Where the service answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
+    #[serde(default)]
+    pub(crate) sources: Sources,
+    #[serde(default)]
+    pub(crate) told: Told,
+    /// Where commands run.
+    pub(crate) directory: PathBuf,
 }
 
 impl Settings {
@@ -57,48 +65,39 @@ impl Settings {
             .map_err(|why| Trouble::broke(format!("{}: {why}", path.display())))
     }
 
-    /// The controller of these settings, not started.
-    pub(crate) fn builder(&self, place: &Place) -> Fallible<ControllerBuilder> {
+    /// The scripts as a platform.
+    pub(crate) fn deployer(&self, place: &Place) -> Fallible<ScriptDeployer> {
+        scripts::open(place, self.script.as_ref(), &self.directory, &self.policy)
+    }
+
+    /// The started controller.
+    pub(crate) async fn start(&self, place: &Place) -> Fallible<Controller> {
         place.prepare()?;
         if let Some(folder) = place.journal.parent() {
             crate::place::private_folder(folder)?;
         }
         let store = SqliteJournal::open(&place.journal).map_err(Trouble::broke)?;
-        let scripts = Scripts::open(&place.scripts())
-            .map_err(|why| Trouble::broke(format!("{}: {why}", place.scripts().display())))?;
-        let health = || HttpHealth::new(Limits::default());
-        let sources = |builder: ControllerBuilder| -> Result<ControllerBuilder, SourceError> {
-            let builder = builder.metrics_named("health", health()?);
-            Ok(match &self.metrics_url {
-                Some(url) => {
-                    let scraped = PrometheusText::at(url.clone(), Limits::default())?;
-                    builder
-                        .metrics_named("metrics", scraped.clone())
-                        .metrics(scraped)
-                }
-                None => builder.metrics(health()?),
-            })
-        };
+        let deployer = self.deployer(place)?;
+        let address = self.address.as_deref();
+        scripts::adopt(place, &deployer, &store, address, &self.directory).await?;
         let mut builder = Controller::builder(place.service.as_str())
             .policy(self.policy.clone())
-            .deployer(scripts)
+            .deployer(deployer)
             .store(store);
         for (name, command) in &self.tasks {
-            let task = ScriptTask::open(place.task(name), "sh").map_err(Trouble::broke)?;
-            let task = task
-                .args(["-c", command.as_str()])
-                .working_dir(&self.directory);
-            builder = builder.task(name, task);
+            builder = builder.task(name, self.task(place, name, command)?);
         }
-        sources(builder).map_err(Trouble::asked)
+        let builder = self.told.give(builder, &place.service, &self.directory)?;
+        let builder = self.sources.give(builder).map_err(Trouble::asked)?;
+        let started = builder.start().await;
+        started.map_err(|error: StartError| error.into())
     }
 
-    /// The started controller.
-    pub(crate) async fn start(&self, place: &Place) -> Fallible<Controller> {
-        let builder = self.builder(place)?;
-        builder
-            .start()
-            .await
-            .map_err(|error: StartError| error.into())
+    fn task(&self, place: &Place, name: &str, command: &str) -> Fallible<ScriptTask> {
+        let task = ScriptTask::open(place.task(name), "sh").map_err(Trouble::broke)?;
+        let task = task.args(["-c", command]).working_dir(&self.directory);
+        // As deploy commands have it.
+        let inherited = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        Ok(inherited.fold(task, ScriptTask::pass_env))
     }
 }

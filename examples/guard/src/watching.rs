@@ -11,9 +11,9 @@ use crate::exit::{Fallible, Trouble};
 /// How a release is watched without a policy; document 002's variables work too.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Watching {
-    /// The URL that says whether the service is well (any answer 2xx)
+    /// The URL that says whether the service is well (any answer 2xx); HEALTH_ENDPOINT too
     #[arg(long, value_name = "URL", env = "HEALTH_URL")]
-    pub(crate) health_url: Option<String>,
+    health_url: Option<String>,
     /// How long the release is watched, in seconds or like 10m
     #[arg(long, value_name = "TIME", env = "MONITORING_DURATION", default_value = "600", value_parser = time)]
     pub(crate) monitor: Duration,
@@ -44,9 +44,15 @@ const FEWEST: u128 = 10;
 pub(crate) const VERIFY: &str = "verify";
 
 impl Watching {
+    /// Document 003 has another name for it.
+    pub(crate) fn health_url(&self) -> Option<String> {
+        let named = || std::env::var("HEALTH_ENDPOINT").ok();
+        self.health_url.clone().or_else(named)
+    }
+
     /// The policy that these settings mean.
     pub(crate) fn policy(&self, service: &str) -> Fallible<Policy> {
-        let Some(url) = &self.health_url else {
+        let Some(url) = self.health_url() else {
             return Err(Trouble::asked(
                 "nothing says whether the release is good: give --health-url URL, or --policy FILE",
             ));

@@ -89,6 +89,8 @@ pub(crate) struct Hello {
     pub(crate) guard: String,
     /// Whether it ends when nothing is being deployed any more.
     pub(crate) until_idle: bool,
+    /// Whether a script with verbs deploys; else releases bring their commands.
+    pub(crate) script: bool,
     /// The policy of the deployments to come.
     pub(crate) policy: String,
     /// As whom it knows the one who asks.

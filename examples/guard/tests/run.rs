@@ -36,7 +36,7 @@ fn a_deploy_command_that_fails_is_rolled_back() {
     stage.deploy("v2", "1", GOOD).ended(0, "promoted v2");
     let told = stage.deploy("v3", "1", "echo half > current; echo no space left; exit 3");
     told.ended(10, "rolled back from v3 to v2");
-    told.ended(10, "exit code 3");
+    told.ended(10, "exit status 3");
     assert!(
         told.err.contains("| no space left"),
         "its last words: {told}"
@@ -117,7 +117,7 @@ fn a_rollback_command_that_fails_is_not_success() {
     let back = "echo the backup is gone; exit 7";
     let mut run = stage.run_and_back("v2", "30", back);
     let told = support::told(run.args(["--", "sh", "-c", "echo bad > current"]));
-    told.ended(12, "exit code 7");
+    told.ended(12, "exit status 7");
     assert_eq!(stage.current(), "bad");
 }
 

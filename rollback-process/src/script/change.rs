@@ -223,6 +223,14 @@ impl Desk {
         status: Option<&Status>,
     ) -> Result<ScriptState, ChangeError> {
         if let Some(begun) = state.change.as_ref().filter(|begun| begun.end.is_none()) {
+            let converges = matches!(request.change, Change::Converge { .. });
+            if self.settings.ends_what_runs && converges {
+                self.dir.run(&begun.run).cancel()?;
+                let why = Meaning::Failed("the script was ended for another release".to_owned());
+                state = state.ended(why, now());
+                self.dir.keep(&state)?;
+                return self.fenced(state, request, status);
+            }
             return Err(ChangeError::NotSent {
                 why: format!("the script still runs for the change {}", begun.id),
                 retry_after_ms: Some(1000),

@@ -175,6 +175,13 @@ impl ScriptDeployer {
         self.with(|settings| settings.compares_etag = true)
     }
 
+    /// A release that is to come ends the call that still runs for another one, with everything that
+    /// it started; else it waits for its end. For scripts whose `rollback` undoes what is half done.
+    #[must_use]
+    pub fn ends_what_runs(self) -> Self {
+        self.with(|settings| settings.ends_what_runs = true)
+    }
+
     /// How long one call may take before it is killed, with everything that it started; 10 min.
     #[must_use]
     pub fn time_out(self, limit: Duration) -> Self {
@@ -254,7 +261,7 @@ impl ScriptDeployer {
         self
     }
 
-    fn desk(&self, service: &ServiceId) -> Result<Desk, ChangeError> {
+    pub(super) fn desk(&self, service: &ServiceId) -> Result<Desk, ChangeError> {
         Ok(Desk {
             dir: ScriptDir::open(&self.root, service)?,
             service: service.clone(),

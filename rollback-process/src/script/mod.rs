@@ -12,9 +12,10 @@
 //!
 //! Rooms: `contract` (verbs, exit statuses), `release`, `run` (a process group that outlives its
 //! controller), `state` (the folder) and `course` (how it moves, pure), `settings`, `ask` and
-//! `status` (questions to the script), `observation`, `change` (what is asked), `tree` (where, if releases are commits),
-//! `deployer`, `task`.
+//! `status` (questions to the script), `observation`, `change` (what is asked), `tree`
+//! (where, if releases are commits), `adoption` (what ran before), `deployer`, `task`.
 
+mod adoption;
 mod ask;
 mod change;
 mod contract;

@@ -1,0 +1,58 @@
+//! What ran before there was a deployer, and where a person finds what a change printed.
+
+use std::path::PathBuf;
+
+use rollback_core::model::{ChangeError, ChangeId, Release, ServiceId, Wanted};
+
+use super::{
+    change::Desk,
+    deployer::ScriptDeployer,
+    release::ScriptRelease,
+    state::{ArmProgress, ArmRecord},
+};
+use crate::{deployer::blocking, files::file_name, instance::now};
+
+impl ScriptDeployer {
+    /// Says that `release` runs already, for a script that cannot say what runs (`status`): what is
+    /// deployed next replaces it, and `rollback` brings it back. Nothing is run, and nothing changes
+    /// once anything was deployed.
+    ///
+    /// # Errors
+    /// The release's definition is not a [`ScriptRelease`]; the state directory cannot be written.
+    pub async fn adopt(&self, service: &ServiceId, release: &Release) -> Result<(), ChangeError> {
+        ScriptRelease::from_release(release).map_err(ChangeError::refused)?;
+        let (desk, release) = (self.desk(service)?, release.clone());
+        blocking(move || desk.adopt(&release)).await
+    }
+
+    /// The file with what a change printed, once it has begun.
+    ///
+    /// # Errors
+    /// The state directory cannot be made.
+    pub fn output_of(&self, service: &ServiceId, id: &ChangeId) -> Result<PathBuf, ChangeError> {
+        let runs = self.desk(service)?.dir.runs();
+        Ok(runs.join(file_name(&id.to_string())).join("log"))
+    }
+}
+
+impl Desk {
+    fn adopt(&self, release: &Release) -> Result<(), ChangeError> {
+        let _lock = self.dir.lock()?;
+        let mut state = self.dir.state()?;
+        if state.revision > 0 {
+            return Ok(());
+        }
+        self.dir.keep_definition(&release.id, &release.definition)?;
+        let arm = ArmRecord {
+            since: now(),
+            state: ArmProgress::Deployed,
+            run: String::new(),
+        };
+        state.arms.insert(release.id.clone(), arm);
+        state.wanted = Wanted::only(release.id.clone());
+        state.serving = state.wanted.clone();
+        state.newest = Some(release.id.clone());
+        state.revision = 1;
+        Ok(self.dir.keep(&state)?)
+    }
+}
