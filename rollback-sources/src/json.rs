@@ -128,7 +128,7 @@ impl HttpJson {
             .fetcher
             .get(&url, "application/json", self.bearer.as_ref())
             .await?;
-        Ok((body(&url, &page), page, now()))
+        Ok((parse(&url, &page.body), page, now()))
     }
 
     fn answer(
@@ -210,8 +210,8 @@ impl MetricSource for HttpJson {
     }
 }
 
-fn body(url: &str, page: &Page) -> Result<Value, ReadError> {
-    match serde_json::from_slice(&page.body) {
+pub(crate) fn parse(url: &str, body: &[u8]) -> Result<Value, ReadError> {
+    match serde_json::from_slice(body) {
         Ok(body @ Value::Object(_)) => Ok(body),
         Ok(_) => Err(unreadable(url, "the JSON is not an object")),
         Err(error) => Err(unreadable(url, &format!("not JSON: {error}"))),
@@ -227,7 +227,7 @@ fn field<'a>(path: &str, body: &'a Value) -> Option<&'a Value> {
     })
 }
 
-fn sample(url: &str, path: &str, body: &Value) -> Result<Sample, ReadError> {
+pub(crate) fn sample(url: &str, path: &str, body: &Value) -> Result<Sample, ReadError> {
     if path.is_empty() || path.contains(char::is_whitespace) {
         return Err(bad_query(format!(
             "`{path}` is no field; write its name, such as `error_rate`"
@@ -252,7 +252,7 @@ fn sample(url: &str, path: &str, body: &Value) -> Result<Sample, ReadError> {
 }
 
 /// The time that the body tells; one that cannot be read is no time, and the body no answer.
-fn time_of(url: &str, path: &str, body: &Value) -> Result<Option<Timestamp>, ReadError> {
+pub(crate) fn time_of(url: &str, path: &str, body: &Value) -> Result<Option<Timestamp>, ReadError> {
     let wrong = |told: &str| {
         unreadable(
             url,

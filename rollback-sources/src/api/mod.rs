@@ -7,4 +7,6 @@ mod answer;
 mod render;
 mod source;
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use self::{answer::number, render::render};
 pub use source::PrometheusApi;
