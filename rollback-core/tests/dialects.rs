@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use rollback_core::{
     dialect::{Dialect, TranslateOptions, Translation},
-    policy::Policy,
+    policy::{Foreign, Mode, Policy},
 };
 
 fn folder() -> PathBuf {
@@ -189,4 +189,49 @@ fn the_whole_configuration_is_the_documents_own() {
         read("001/rollback-config.yml"),
         read("001/document/main.yml")
     );
+}
+
+/// What is switched off in the source watches and never acts, and says so.
+#[test]
+fn a_source_that_is_switched_off_observes() {
+    for (dialect, name, key) in [
+        (
+            Dialect::RollbackConfig,
+            "001/rollback-config.yml",
+            "rollback.enabled",
+        ),
+        (Dialect::DefaultRollbackConfig, "004/triggers.ts", "enabled"),
+    ] {
+        let on = read(name);
+        let off = on.replacen("enabled: true", "enabled: false", 1);
+        let of = |text: &str| dialect.translate(text, &options()).unwrap();
+        let (on, off) = (of(&on), of(&off));
+        assert_eq!(
+            (on.policy.mode, on.policy.foreign),
+            (Mode::Act, Foreign::Ignore)
+        );
+        assert_eq!(
+            (off.policy.mode, off.policy.foreign),
+            (Mode::Observe, Foreign::Adopt)
+        );
+        assert!(
+            off.yaml.contains("mode: observe\nforeign: adopt\n"),
+            "{}",
+            off.yaml
+        );
+        let line = off.lines.iter().find(|line| line.key == key).unwrap();
+        assert!(
+            line.to_string().contains("applied as `mode: observe`"),
+            "{line}"
+        );
+        assert!(
+            off.chosen
+                .iter()
+                .any(|chosen| chosen.starts_with("`foreign: adopt`"))
+        );
+        // Nothing else is different.
+        let mut same = off.policy.clone();
+        (same.mode, same.foreign) = (on.policy.mode, on.policy.foreign);
+        assert_eq!(same, on.policy);
+    }
 }

@@ -67,7 +67,11 @@ pub fn api(bytes: &[u8]) {
         Err(why) => return assert!(!why.is_empty()),
     };
     // What is filled in ends no string: as many unescaped quotes after it as before.
-    assert_eq!(quotes(query), quotes(&rendered), "{query} became {rendered}");
+    assert_eq!(
+        quotes(query),
+        quotes(&rendered),
+        "{query} became {rendered}"
+    );
     let page = Page {
         status: status
             .parse()

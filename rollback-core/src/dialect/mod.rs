@@ -275,10 +275,17 @@ fn enabled(field: &Field<'_>, draft: &mut Draft) -> Result<(), Trouble> {
         draft.applied(field);
         return Ok(());
     }
-    Err(field.trouble(
-        "the source is switched off: there is nothing to guard by",
-        "set it to true; a controller that is not started guards nothing either",
-    ))
+    draft.set("mode", "observe", field);
+    draft.applied_as(
+        field,
+        "`mode: observe`: it decides and says what it would have done, and changes nothing",
+    );
+    draft.choose(
+        "foreign",
+        "adopt",
+        "a controller that only observes does not deploy; what somebody else deploys is what it watches",
+    );
+    Ok(())
 }
 
 /// Without sight for the whole of a short bake, nobody would ever be asked.
