@@ -57,7 +57,7 @@ impl Watch {
         let rules = rules
             .iter()
             .map(|armed| (armed, needs_two_arms(armed)))
-            .filter(|(_, two_arm)| !(verifies && *two_arm))
+            .filter(|(armed, _)| !verifies || armed.trigger.judges_restored())
             .map(|(armed, two_arm)| Watched {
                 id: armed.trigger.id(),
                 action: armed.rule.action,
@@ -66,7 +66,7 @@ impl Watch {
                 delay: armed.rule.delay,
                 delayed: None,
                 blind_budget: armed.rule.blind_budget,
-                is_part: false,
+                is_part: armed.rule.is_part,
                 reads: armed
                     .trigger
                     .reads()

@@ -8,7 +8,7 @@ use crate::{
     engine::foreseen,
     entry::Step,
     model::{Action, Placement, ReleaseId, Weight, duration_text},
-    policy::{OnTimeout, Policy, Rule, TriggerRule},
+    policy::{OnTimeout, Policy, TriggerRule},
 };
 
 /// The rule that is always there: a candidate that crashes or gets stuck.
@@ -115,7 +115,7 @@ fn named(release: &ReleaseId) -> &'static str {
 /// A rule sees the candidate once it has traffic, and compares while both arms have some.
 fn guards(policy: &Policy, (candidate, stable): (Weight, Weight)) -> Vec<Arc<str>> {
     let seen = |rule: &&TriggerRule| {
-        let two_arms = matches!(rule.rule, Rule::Compare { .. });
+        let two_arms = policy.needs_two_arms(rule);
         rule.action >= Action::Hold
             && candidate > Weight::NONE
             && (!two_arms || stable > Weight::NONE)

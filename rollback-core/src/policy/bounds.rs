@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Policy, Rule, TriggerRule};
+use super::{Policy, Rule, Shape, TriggerRule};
 use crate::{condition::Condition, model::Action};
 
 /// The longest time from the moment a candidate under traffic is bad throughout, in the eyes of a
@@ -40,21 +40,43 @@ pub(super) fn threshold_bound(
     rule: &TriggerRule,
     settle: Duration,
 ) -> Option<Duration> {
-    let Rule::When { condition, shape } = &rule.rule else {
-        return None;
-    };
+    let decided = decided(policy, rule, DEEPEST)?;
+    Some(decided.saturating_add(rule.delay).saturating_add(settle))
+}
+
+/// Parts of parts of parts …
+const DEEPEST: u32 = 10;
+
+fn decided(policy: &Policy, rule: &TriggerRule, deep: u32) -> Option<Duration> {
     let poll = policy.poll;
-    let warmup = Condition::compile(condition, &policy.catalogue())
-        .ok()?
-        .slots()
-        .iter()
-        .filter_map(|slot| policy.metrics.iter().find(|m| m.id.as_str() == slot.metric))
-        .map(|metric| metric.warmup)
-        .max()
-        .unwrap_or_default();
-    let seen = poll.saturating_mul(3).saturating_add(shape.longest(poll));
-    let decided = seen.saturating_add(rule.delay);
-    Some(warmup.saturating_add(decided).saturating_add(settle))
+    let seen = |warmup: Duration, shape: &Shape| {
+        let seen = poll.saturating_mul(3).saturating_add(shape.longest(poll));
+        warmup.saturating_add(seen)
+    };
+    let warmup = |condition: &str| {
+        let condition = Condition::compile(condition, &policy.catalogue()).ok()?;
+        let slots = condition.slots().iter();
+        let read =
+            slots.filter_map(|slot| policy.metrics.iter().find(|m| m.id.as_str() == slot.metric));
+        Some(read.map(|metric| metric.warmup).max().unwrap_or_default())
+    };
+    match &rule.rule {
+        Rule::When { condition, shape } => Some(seen(warmup(condition)?, shape)),
+        Rule::Alarm { metric } => Some(seen(policy.metric(metric)?.warmup, &Shape::ONCE)),
+        Rule::Health { health, shape } => {
+            let mut warmups = health.checks.iter().map(|check| warmup(&check.when));
+            let longest = warmups.try_fold(Duration::ZERO, |most, one| Some(most.max(one?)))?;
+            Some(seen(longest, shape))
+        }
+        // The last of those that have to fail.
+        Rule::Composite { of, .. } if deep > 0 => {
+            of.iter().try_fold(Duration::ZERO, |longest, name| {
+                let part = policy.triggers.iter().find(|part| part.name == *name)?;
+                Some(longest.max(decided(policy, part, deep - 1)?))
+            })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     PolicyDocument, PolicyError, TriggerRule, Verification,
     document::{BootstrapName, MetricDocument, OnInconclusiveName, OnNoDataName, PerName},
     error::Problem,
-    trigger::trigger,
+    trigger::{parts, trigger},
 };
 use crate::{
     condition::Unit,
@@ -36,9 +36,11 @@ pub(super) fn compile(document: PolicyDocument) -> Result<Policy, Problem> {
         metrics.push(recorded);
     }
     let poll = above_zero("poll", document.poll.0, "10s")?;
+    let parts = parts(&document.triggers);
     let mut triggers: Vec<TriggerRule> = Vec::new();
     for (index, document) in document.triggers.into_iter().enumerate() {
-        let rule = trigger(index, document, poll)?;
+        let part_of = parts.get(&document.name);
+        let rule = trigger(index, document, poll, part_of)?;
         if let Some(first) = triggers.iter().position(|other| other.name == rule.name) {
             return Err(Problem::new(
                 (index, "name"),

@@ -13,7 +13,7 @@ pub use super::{
         CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
         StrategyDocument, StrategyName, StrategySettings, TaskDocument,
     },
-    trigger::{SeverityName, TriggerDocument},
+    trigger::{HealthCheckDocument, HealthDocument, SeverityName, TriggerDocument},
     values::{Share, Text, TimesOf},
 };
 use crate::{

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 pub use super::bounds::{detection_bound, restoration_bound};
 use super::{
-    OnInconclusive, PerScope, Policy, Rule, Shape, TriggerRule, bounds::threshold_bound,
-    trigger::shape_key,
+    OnInconclusive, OnTaskFailure, PerScope, Policy, Rule, Shape, TriggerRule,
+    bounds::threshold_bound, trigger::shape_key,
 };
 use crate::{
     model::{Action, Weight, duration_text},
@@ -98,8 +98,14 @@ pub fn lint(policy: &Policy, assumed: &Assumptions) -> Vec<Finding> {
     let mut found = Findings::default();
     for (index, rule) in policy.triggers.iter().enumerate() {
         match &rule.rule {
-            Rule::When { shape, .. } => threshold(policy, assumed, index, rule, shape, &mut found),
+            Rule::When { shape, .. } | Rule::Health { shape, .. } => {
+                threshold(policy, assumed, index, rule, shape, &mut found)
+            }
             Rule::Compare { .. } => comparison(policy, assumed, index, rule, &mut found),
+            Rule::Alarm { .. } | Rule::Composite { .. } => {
+                noticed(policy, assumed, index, rule, &mut found);
+            }
+            Rule::Task { task } => after_a_task(policy, index, rule, task, &mut found),
             Rule::Host => {}
         }
     }
@@ -136,26 +142,8 @@ fn threshold(
     shape: &Shape,
     found: &mut Findings,
 ) {
+    noticed(policy, assumed, index, rule, found);
     let text = duration_text;
-    if let Some(bound) = threshold_bound(policy, rule, assumed.settle) {
-        let bound_text = text(bound);
-        if bound > policy.bake {
-            found.warn(
-                format!("triggers[{index}]"),
-                format!(
-                    "`{}` is noticed within {bound_text} at worst, and the bake lasts {}: a bad \
-                     candidate may be promoted before",
-                    rule.name,
-                    text(policy.bake)
-                ),
-            );
-        } else {
-            found.note(
-                format!("triggers[{index}]"),
-                format!("`{}` is noticed within {bound_text} at worst", rule.name),
-            );
-        }
-    }
     // A delay of a poll or more asks for another reading.
     let once = shape.decides_at_once() && rule.delay < policy.poll;
     if once && rule.action == Action::RollBack {
@@ -180,6 +168,62 @@ fn threshold(
                 text(policy.poll)
             ),
         );
+    }
+}
+
+/// A task that has a consequence of its own leaves none to its trigger.
+fn after_a_task(
+    policy: &Policy,
+    index: usize,
+    rule: &TriggerRule,
+    name: &str,
+    found: &mut Findings,
+) {
+    let own = match policy.tasks.iter().find(|task| *task.name == *name) {
+        Some(task) if task.on_failure == OnTaskFailure::RollBack => "roll_back",
+        Some(task) if task.on_failure == OnTaskFailure::Hold => "hold",
+        _ => return,
+    };
+    found.note(
+        format!("triggers[{index}].task"),
+        format!(
+            "`{name}` has `on_failure: {own}`, which follows without `{}`; with `go_on` the trigger \
+             says what follows",
+            rule.name
+        ),
+    );
+}
+
+/// How soon it is noticed.
+fn noticed(
+    policy: &Policy,
+    assumed: &Assumptions,
+    index: usize,
+    rule: &TriggerRule,
+    found: &mut Findings,
+) {
+    let text = duration_text;
+    if rule.is_part {
+        return;
+    }
+    if let Some(bound) = threshold_bound(policy, rule, assumed.settle) {
+        let bound_text = text(bound);
+        if bound > policy.bake {
+            found.warn(
+                format!("triggers[{index}]"),
+                format!(
+                    "`{}` is noticed within {bound_text} at worst, and the bake lasts {}: a bad \
+                     candidate may be promoted before",
+                    rule.name,
+                    text(policy.bake)
+                ),
+            );
+        } else {
+            found.note(
+                format!("triggers[{index}]"),
+                format!("`{}` is noticed within {bound_text} at worst", rule.name),
+            );
+        }
     }
 }
 
@@ -290,7 +334,7 @@ fn as_a_whole(policy: &Policy, assumed: &Assumptions, found: &mut Findings) {
             "no trigger may roll back: every bad candidate waits for a person".to_owned(),
         );
     }
-    let is_comparison = |rule: &&TriggerRule| matches!(rule.rule, Rule::Compare { .. });
+    let is_comparison = |rule: &&TriggerRule| policy.needs_two_arms(rule);
     let required = || policy.triggers.iter().filter(|rule| rule.required);
     if required().all(|rule| is_comparison(&rule)) && required().next().is_some() {
         let then = match policy.on_inconclusive {

@@ -13,7 +13,7 @@
 //! | `compile`, `written` | document to policy and back |
 //! | `check` | names, conditions, and triggers that can fire at all |
 //! | [`lint`], `bounds` | what a policy promises and leaves open, with numbers |
-//! | `rules`, `shape` | the parts of a policy |
+//! | `rules`, `shape`, `health` | the parts of a policy |
 //! | `trigger` | triggers: their documents, what becomes of them, whether they can fire |
 //! | `strategy`, `planned`, `strategy_document`, `strategy_read` | the steps of a rollout, and how they are written |
 //! | `task` | what a plan runs beside its changes |
@@ -25,6 +25,7 @@ mod compile;
 pub mod document;
 mod duration;
 mod error;
+mod health;
 pub mod lint;
 mod place;
 mod planned;
@@ -52,20 +53,23 @@ pub use error::PolicyError;
 #[cfg(feature = "yaml")]
 pub(crate) use error::Problem as PolicyProblem;
 pub(crate) use error::{data, property};
+pub use health::{FailsAt, Health, HealthCheck, HealthClass};
 #[cfg(feature = "yaml")]
 pub(crate) use place::{Place, Step as PolicyStep};
 pub use planned::{OnTimeout, PlannedStep, StrategyError};
 #[cfg(feature = "yaml")]
 pub(crate) use read::{one_of, read as read_value};
 pub use rules::{
-    Blindness, Bootstrap, Budget, Deadlines, Metric, OnInconclusive, OnNoData, PerScope, Rule,
-    TriggerRule, Verification,
+    Blindness, Bootstrap, Budget, Deadlines, Metric, Needs, OnInconclusive, OnNoData, PerScope,
+    Rule, TriggerRule, Verification,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use shape::{MOST_POLLS, Shape};
 pub use strategy::Strategy;
 pub use task::{OnTaskFailure, TaskRule, TaskWhen};
+pub use trigger::Broken;
+pub(crate) use trigger::walk;
 
 use std::{sync::Arc, time::Duration};
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Shape;
+use super::{Health, Shape};
 use crate::{
     condition::Unit,
     model::{Action, MetricId, Query, Severity},
@@ -80,6 +80,8 @@ pub struct TriggerRule {
     pub blind_budget: Option<Duration>,
     /// Whether a deployment is only promoted if it passes.
     pub required: bool,
+    /// Whether another trigger is made of it: then it does not act by itself.
+    pub is_part: bool,
 }
 
 impl TriggerRule {
@@ -114,8 +116,76 @@ pub enum Rule {
         /// Only a ratio beyond this counts as worse; at least 1.
         min_effect: f64,
     },
+    /// An alarm of somebody else's: a metric that says `OK`, `ALARM` or `INSUFFICIENT_DATA`.
+    Alarm {
+        /// A metric of states.
+        metric: MetricId,
+    },
+    /// Checks that are counted together.
+    Health {
+        /// Which, and how they are counted.
+        health: Health,
+        /// How often or for how long.
+        shape: Shape,
+    },
+    /// Made of other triggers, which do not act by themselves then.
+    Composite {
+        /// How many of them have to fail.
+        needs: Needs,
+        /// Which, by name.
+        of: Vec<Arc<str>>,
+    },
+    /// A task of the plan that fails.
+    Task {
+        /// Its name.
+        task: Arc<str>,
+    },
     /// Written by the host and given to the controller under the rule's name.
     Host,
+}
+
+impl super::Policy {
+    /// Whether a rule says nothing unless both arms have traffic.
+    #[must_use]
+    pub fn needs_two_arms(&self, rule: &TriggerRule) -> bool {
+        fn asks(policy: &super::Policy, rule: &TriggerRule, deep: u32) -> bool {
+            match &rule.rule {
+                Rule::Compare { .. } => true,
+                Rule::Composite { needs, of } if deep > 0 => {
+                    let parts = of
+                        .iter()
+                        .filter_map(|name| policy.triggers.iter().find(|part| part.name == *name));
+                    let alone = parts.filter(|part| !asks(policy, part, deep - 1)).count();
+                    alone < needs.of(of.len())
+                }
+                _ => false,
+            }
+        }
+        asks(self, rule, 10)
+    }
+}
+
+/// How many parts have to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// One.
+    Any,
+    /// Every one.
+    All,
+    /// So many.
+    AtLeast(u32),
+}
+
+impl Needs {
+    /// How many of so many.
+    #[must_use]
+    pub fn of(self, parts: usize) -> usize {
+        match self {
+            Self::Any => 1,
+            Self::All => parts,
+            Self::AtLeast(fewest) => usize::try_from(fewest).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// What a rollback must show before it counts.

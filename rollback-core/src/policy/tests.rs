@@ -168,7 +168,7 @@ fn shape() -> impl Generator<Value = Shape> {
 
 prop_compose! {
     fn rule()(
-        kind in 0..3, condition in text(), shape in shape(), metric in "[a-z_]{1,8}",
+        kind in 0..7, condition in text(), shape in shape(), metric in "[a-z_]{1,8}",
         rate in 0.000_001..0.999_f64, min_effect in 1.0..100.0_f64, action in 0..4_usize,
         required: bool,
     ) -> TriggerRule {
@@ -181,6 +181,28 @@ prop_compose! {
                     max_false_rollback_rate: rate,
                     min_effect,
                 },
+                2 => Rule::Alarm { metric: MetricId::new(metric).unwrap() },
+                3 => Rule::Health {
+                    health: Health {
+                        checks: vec![HealthCheck {
+                            name: Arc::from("check"),
+                            when: condition,
+                            critical: required,
+                        }],
+                        healthy: rate,
+                        degraded: rate / 2.0,
+                        fails_at: [FailsAt::Critical, FailsAt::Unhealthy, FailsAt::Degraded][action % 3],
+                    },
+                    shape: match shape {
+                        Shape::Average { .. } => Shape::ONCE,
+                        shape => shape,
+                    },
+                },
+                4 => Rule::Composite {
+                    needs: [Needs::Any, Needs::All, Needs::AtLeast(7)][action % 3],
+                    of: vec![condition],
+                },
+                5 => Rule::Task { task: condition },
                 _ => Rule::Host,
             },
             action: [Action::Observe, Action::Notify, Action::Hold, Action::RollBack][action],
@@ -188,6 +210,7 @@ prop_compose! {
             delay: if required { Duration::ZERO } else { Duration::from_secs(60) },
             blind_budget: required.then_some(Duration::from_secs(7)),
             required,
+            is_part: false,
         }
     }
 }

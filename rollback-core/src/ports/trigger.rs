@@ -88,6 +88,12 @@ impl WatchStart {
         self
     }
 
+    /// Whether a rollback is verified.
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        self.on_trial == Arm::Stable
+    }
+
     /// The arm that the rule compares with.
     #[must_use]
     pub const fn other(&self) -> Arm {
@@ -134,6 +140,12 @@ pub trait Trigger: Debug + Send + Sync + 'static {
 
     /// What it reads.
     fn reads(&self) -> Vec<MetricNeed>;
+
+    /// Whether it says anything of a release that a rollback restored. There is one arm only then, so
+    /// by default a rule that needs both takes no part.
+    fn judges_restored(&self) -> bool {
+        self.reads().iter().all(|need| need.side != ArmSide::Both)
+    }
 
     /// Fresh evidence for one watch.
     fn begin(&self, watch: &WatchStart) -> Box<dyn Evidence>;

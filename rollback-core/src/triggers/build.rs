@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{ErrorVsBaseline, Threshold};
+use super::{Alarm, Composite, ErrorVsBaseline, HealthScore, TaskFailed, Threshold};
 use crate::{
     condition::ConditionError,
-    policy::{Policy, Rule, TriggerRule},
+    policy::{Broken, Policy, Rule, TriggerRule, walk},
     ports::Trigger,
     statistics::InvalidSetting,
 };
@@ -42,6 +42,14 @@ pub enum BuildError {
         /// Which ones it gave, and what to do.
         given: String,
     },
+    /// A rule is made of others in a way that cannot be.
+    #[error("trigger `{name}`: {broken}")]
+    Parts {
+        /// The rule.
+        name: Arc<str>,
+        /// What is wrong.
+        broken: Broken,
+    },
     /// A rate or an effect is not one.
     #[error("trigger `{name}`: {error}")]
     Setting {
@@ -68,48 +76,101 @@ pub fn build(
     policy: &Policy,
     host_triggers: &[Arc<dyn Trigger>],
 ) -> Result<Vec<PolicyTrigger>, BuildError> {
-    let trigger = |rule: &TriggerRule| -> Result<Arc<dyn Trigger>, BuildError> {
-        match &rule.rule {
-            Rule::When { condition, shape } => {
-                let name = Arc::clone(&rule.name);
-                match Threshold::new(name.clone(), condition, *shape, policy) {
-                    Ok(threshold) => Ok(Arc::new(threshold)),
-                    Err(error) => Err(BuildError::Condition { name, error }),
-                }
-            }
-            Rule::Compare {
-                metric,
-                max_false_rollback_rate,
-                min_effect,
-            } => {
-                let name = Arc::clone(&rule.name);
-                let Some(metric) = policy.metric(metric) else {
-                    let metric = Arc::from(metric.as_str());
-                    return Err(BuildError::UndeclaredMetric { name, metric });
-                };
-                match ErrorVsBaseline::new(
-                    name.clone(),
-                    metric.clone(),
-                    *max_false_rollback_rate,
-                    *min_effect,
-                ) {
-                    Ok(compare) => Ok(Arc::new(compare)),
-                    Err(error) => Err(BuildError::Setting { name, error }),
-                }
-            }
-            Rule::Host => host_trigger(policy, rule, host_triggers),
-        }
-    };
     policy
         .triggers
         .iter()
         .map(|rule| {
             Ok(PolicyTrigger {
-                trigger: trigger(rule)?,
+                trigger: trigger(policy, rule, host_triggers)?,
                 rule: rule.clone(),
             })
         })
         .collect()
+}
+
+fn trigger(
+    policy: &Policy,
+    rule: &TriggerRule,
+    host_triggers: &[Arc<dyn Trigger>],
+) -> Result<Arc<dyn Trigger>, BuildError> {
+    let of_condition = |error| BuildError::Condition {
+        name: Arc::clone(&rule.name),
+        error,
+    };
+    match &rule.rule {
+        Rule::When { condition, shape } => {
+            let name = Arc::clone(&rule.name);
+            Threshold::new(name, condition, *shape, policy)
+                .map(|threshold| Arc::new(threshold) as Arc<dyn Trigger>)
+                .map_err(of_condition)
+        }
+        Rule::Compare {
+            metric,
+            max_false_rollback_rate,
+            min_effect,
+        } => {
+            let name = Arc::clone(&rule.name);
+            let Some(metric) = policy.metric(metric) else {
+                let metric = Arc::from(metric.as_str());
+                return Err(BuildError::UndeclaredMetric { name, metric });
+            };
+            match ErrorVsBaseline::new(
+                name.clone(),
+                metric.clone(),
+                *max_false_rollback_rate,
+                *min_effect,
+            ) {
+                Ok(compare) => Ok(Arc::new(compare)),
+                Err(error) => Err(BuildError::Setting { name, error }),
+            }
+        }
+        Rule::Alarm { metric } => Alarm::new(Arc::clone(&rule.name), metric, policy)
+            .map(|alarm| Arc::new(alarm) as Arc<dyn Trigger>)
+            .map_err(of_condition),
+        Rule::Health { health, shape } => {
+            HealthScore::new(Arc::clone(&rule.name), health.clone(), *shape, policy)
+                .map(|health| Arc::new(health) as Arc<dyn Trigger>)
+                .map_err(of_condition)
+        }
+        Rule::Composite { needs, of } => {
+            let parts = of
+                .iter()
+                .map(|part| self::part(policy, rule, part, host_triggers))
+                .collect::<Result<_, _>>()?;
+            Ok(Arc::new(Composite::new(
+                Arc::clone(&rule.name),
+                *needs,
+                parts,
+            )))
+        }
+        Rule::Task { task } => Ok(Arc::new(TaskFailed::new(
+            Arc::clone(&rule.name),
+            Arc::clone(task),
+        ))),
+        Rule::Host => host_trigger(policy, rule, host_triggers),
+    }
+}
+
+fn part(
+    policy: &Policy,
+    whole: &TriggerRule,
+    part: &Arc<str>,
+    host_triggers: &[Arc<dyn Trigger>],
+) -> Result<Arc<dyn Trigger>, BuildError> {
+    let broken = |broken| BuildError::Parts {
+        name: Arc::clone(&whole.name),
+        broken,
+    };
+    // Afterwards no part is made of the whole, so this comes to an end.
+    walk(&policy.triggers, &whole.name, part).map_err(broken)?;
+    let rule = policy.triggers.iter().find(|rule| rule.name == *part);
+    let rule = rule.ok_or_else(|| {
+        broken(Broken::Unknown {
+            by: Arc::clone(&whole.name),
+            part: Arc::clone(part),
+        })
+    })?;
+    trigger(policy, rule, host_triggers)
 }
 
 fn host_trigger(

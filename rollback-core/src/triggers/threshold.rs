@@ -98,6 +98,12 @@ impl Threshold {
     }
 }
 
+impl Threshold {
+    pub(super) const fn terms(&self) -> &Arc<Terms> {
+        &self.0
+    }
+}
+
 impl Trigger for Threshold {
     fn id(&self) -> TriggerId {
         TriggerId {
@@ -107,8 +113,18 @@ impl Trigger for Threshold {
     }
 
     fn reads(&self) -> Vec<MetricNeed> {
+        self.0.needs()
+    }
+
+    fn begin(&self, watch: &WatchStart) -> Box<dyn Evidence> {
+        Box::new(Watched::new(Arc::clone(&self.0), watch))
+    }
+}
+
+impl Terms {
+    pub(super) fn needs(&self) -> Vec<MetricNeed> {
         let mut needs: Vec<MetricNeed> = Vec::new();
-        for read in &self.0.reads {
+        for read in &self.reads {
             let side = match read.slot.subject {
                 condition::Subject::Stable => ArmSide::Stable,
                 _ => ArmSide::OnTrial,
@@ -123,9 +139,5 @@ impl Trigger for Threshold {
             }
         }
         needs
-    }
-
-    fn begin(&self, watch: &WatchStart) -> Box<dyn Evidence> {
-        Box::new(Watched::new(Arc::clone(&self.0), watch))
     }
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use super::shape;
+use super::{composition, health, shape};
 use crate::{
     condition::{Condition, Subject, Unit},
     model::{Arm, MetricId, Query, duration_text},
     policy::{
-        PerScope, Policy, Rule, Shape, TriggerRule, error::Problem, read::one_of, strategy::Kind,
+        PerScope, PlannedStep, Policy, Rule, Shape, TaskWhen, TriggerRule,
+        error::{IntoPath, Problem},
+        place::Step,
+        read::one_of,
+        strategy::Kind,
     },
 };
 
@@ -31,6 +35,20 @@ pub(in crate::policy) fn check(
     let earliest = match &rule.rule {
         Rule::When { condition, shape } => when(policy, index, condition, shape)?,
         Rule::Compare { metric, .. } => compare(policy, index, metric)?,
+        Rule::Alarm { metric } => alarm(policy, index, metric)?,
+        Rule::Health { health, shape } => {
+            shape::check(policy, index, shape)?;
+            let warmup = health::check(policy, index, health)?;
+            in_time(policy, index, shape, warmup, "health")?
+        }
+        Rule::Composite { needs, of } => {
+            composition::check(policy, index, rule, *needs, of)?;
+            Duration::ZERO
+        }
+        Rule::Task { task } => {
+            self::task(policy, index, task)?;
+            Duration::ZERO
+        }
         Rule::Host => Duration::ZERO,
     };
     if !rule.delay.is_zero() && earliest + rule.delay >= policy.bake {
@@ -53,15 +71,30 @@ pub(in crate::policy) fn check(
 }
 
 /// How long it takes at least until it fails.
-fn when(
-    policy: &Policy,
-    index: usize,
-    condition: &str,
-    shape: &Shape,
-) -> Result<Duration, Problem> {
+fn when(policy: &Policy, index: usize, text: &str, shape: &Shape) -> Result<Duration, Problem> {
     shape::check(policy, index, shape)?;
-    let condition = Condition::compile(condition, &policy.catalogue()).map_err(|error| {
-        Problem::new((index, "when"), error.message(), error.fix())
+    let warmup = condition(policy, &(index, "when").into_path(), text)?;
+    if matches!(shape, Shape::Average { .. })
+        && let Ok(condition) = Condition::compile(text, &policy.catalogue())
+        && let Some(slot) = condition
+            .slots()
+            .iter()
+            .find(|slot| slot.unit == Unit::State)
+    {
+        return Err(Problem::new(
+            (index, "average"),
+            format!("`{}` is a word, and words have no average", slot.metric),
+            "use `for`, `times`, `consecutive` or `share`",
+        )
+        .about_key());
+    }
+    in_time(policy, index, shape, warmup, "when")
+}
+
+/// Refuses a condition that is none; gives the longest warm-up of what it reads.
+pub(super) fn condition(policy: &Policy, place: &[Step], text: &str) -> Result<Duration, Problem> {
+    let condition = Condition::compile(text, &policy.catalogue()).map_err(|error| {
+        Problem::new(place.to_vec(), error.message(), error.fix())
             .about_part(error.span().start, error.span().end)
     })?;
     let mut warmup = Duration::ZERO;
@@ -70,18 +103,10 @@ fn when(
             continue;
         };
         warmup = warmup.max(metric.warmup);
-        if matches!(shape, Shape::Average { .. }) && metric.unit == Unit::State {
-            return Err(Problem::new(
-                (index, "average"),
-                format!("`{}` is a word, and words have no average", metric.id),
-                "use `for`, `times`, `consecutive` or `share`",
-            )
-            .about_key());
-        }
         if slot.subject == Subject::Stable {
             if matches!(metric.query, Query::Value(_)) && metric.per == PerScope::Instance {
                 return Err(Problem::new(
-                    (index, "when"),
+                    place.to_vec(),
                     format!(
                         "`{slot}` is not one value: `{}` is read for each instance",
                         metric.id
@@ -89,37 +114,109 @@ fn when(
                     "declare the metric with `per: arm`",
                 ));
             }
-            two_arms(policy, index, "when", &format!("`{slot}`"))?;
+            two_arms(policy, place.to_vec(), &format!("`{slot}`"))?;
         }
     }
+    Ok(warmup)
+}
+
+/// Refuses what is never judged for so long as it has to be bad; else how long it takes at least
+/// until it fails.
+fn in_time(
+    policy: &Policy,
+    index: usize,
+    shape: &Shape,
+    warmup: Duration,
+    kind: &'static str,
+) -> Result<Duration, Problem> {
     let least = shape.least(policy.poll);
-    if least + warmup >= policy.bake {
-        let text = duration_text;
-        let takes = match shape {
-            Shape::Lasting(time) => format!("has to be true for {}", text(*time)),
-            _ => format!("takes {} of bad polls", text(least)),
-        };
-        let (key, why) = if warmup.is_zero() {
-            (shape::key(shape), format!("it {takes}"))
+    if least + warmup < policy.bake {
+        return Ok(least + warmup);
+    }
+    let text = duration_text;
+    let takes = match shape {
+        Shape::Lasting(time) => format!("has to be true for {}", text(*time)),
+        _ => format!("takes {} of bad polls", text(least)),
+    };
+    let (key, why) = if warmup.is_zero() {
+        (shape::key(shape), format!("it {takes}"))
+    } else {
+        let why = format!("it is judged after {} of warm-up and {takes}", text(warmup));
+        let key = if least.is_zero() {
+            kind
         } else {
-            let why = format!("it is judged after {} of warm-up and {takes}", text(warmup));
-            let key = if least.is_zero() {
-                "when"
-            } else {
-                shape::key(shape)
-            };
-            (key, why)
+            shape::key(shape)
+        };
+        (key, why)
+    };
+    Err(Problem::new(
+        (index, key),
+        format!(
+            "it can never fire: {why}, and the bake lasts {}",
+            text(policy.bake)
+        ),
+        "make that shorter, or `bake` longer",
+    ))
+}
+
+fn alarm(policy: &Policy, index: usize, id: &MetricId) -> Result<Duration, Problem> {
+    let Some(metric) = policy.metric(id) else {
+        let names: Vec<&str> = policy.metrics.iter().map(|m| m.id.as_str()).collect();
+        let declare = "declare it under `metrics` with `unit: state`";
+        let fix = if names.is_empty() {
+            declare.to_owned()
+        } else {
+            one_of(id.as_str(), &names, &format!("{declare}, or use one of"))
         };
         return Err(Problem::new(
-            (index, key),
-            format!(
-                "it can never fire: {why}, and the bake lasts {}",
-                text(policy.bake)
-            ),
-            "make that shorter, or `bake` longer",
+            (index, "alarm"),
+            format!("unknown metric `{id}`"),
+            fix,
+        ));
+    };
+    if metric.unit != Unit::State {
+        return Err(Problem::new(
+            (index, "alarm"),
+            format!("`{id}` is a number, and an alarm says `OK`, `ALARM` or `INSUFFICIENT_DATA`"),
+            "declare the metric with `unit: state`; or use `when` with a threshold",
         ));
     }
-    Ok(least + warmup)
+    in_time(policy, index, &Shape::ONCE, metric.warmup, "alarm")
+}
+
+fn task(policy: &Policy, index: usize, name: &str) -> Result<(), Problem> {
+    let Some(task) = policy.tasks.iter().find(|task| *task.name == *name) else {
+        let names: Vec<&str> = policy.tasks.iter().map(|task| &*task.name).collect();
+        let fix = if names.is_empty() {
+            format!("declare it, as in `tasks: {{ {name}: {{ when: ready, on_failure: go_on }} }}`")
+        } else {
+            one_of(name, &names, "declare it under `tasks`, or use one of")
+        };
+        return Err(Problem::new(
+            (index, "task"),
+            format!("unknown task `{name}`"),
+            fix,
+        ));
+    };
+    let steps = policy.strategy.steps();
+    let runs = steps
+        .iter()
+        .position(|step| matches!(step, PlannedStep::Task(named) if **named == *name));
+    let bakes = steps
+        .iter()
+        .rposition(|step| matches!(step, PlannedStep::Bake));
+    if task.when == Some(TaskWhen::After)
+        || runs.is_some_and(|runs| bakes.is_some_and(|bakes| runs > bakes))
+    {
+        return Err(Problem::new(
+            (index, "task"),
+            format!(
+                "it can never fire: `{name}` runs after the bake, when nobody watches any more"
+            ),
+            "let the task run before, such as `when: ready`; or use its own `on_failure`",
+        ));
+    }
+    Ok(())
 }
 
 /// How long it takes at least until it fails.
@@ -167,12 +264,12 @@ fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<Duration, Pro
             "make `warmup` shorter, or `bake` longer",
         );
     }
-    two_arms(policy, index, "compare", "it")?;
+    two_arms(policy, (index, "compare"), "it")?;
     Ok(metric.warmup)
 }
 
 /// Refuses what needs both arms where the plan never has traffic on both while it watches.
-fn two_arms(policy: &Policy, index: usize, key: &'static str, what: &str) -> Result<(), Problem> {
+fn two_arms(policy: &Policy, place: impl IntoPath, what: &str) -> Result<(), Problem> {
     let strategy = &policy.strategy;
     if strategy.compares_arms() {
         return Ok(());
@@ -193,7 +290,7 @@ fn two_arms(policy: &Policy, index: usize, key: &'static str, what: &str) -> Res
         ),
     };
     Err(Problem::new(
-        (index, key),
+        place,
         format!(
             "it can never fire: {what} needs traffic on the {} arm, and {why}",
             Arm::Stable

@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::health::HealthDocument;
 use crate::{
     model::{Action, MetricId},
     policy::values::{Share, Text, TimesOf},
 };
 
-/// One of `triggers:`. Exactly one of `when`, `compare` and `host`.
+/// One of `triggers:`. Exactly one of `when`, `compare`, `alarm`, `health`, `any`, `all`, `at_least`,
+/// `task` and `host`. What is named by `any`, `all` or `of` does not act by itself: it has no
+/// `action`, `severity`, `delay`, `blind_budget` and `required`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -19,8 +22,8 @@ pub struct TriggerDocument {
     /// `when:` a condition that is true when things are bad, such as `error_rate > 5%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Arc<str>>,
-    /// `for:` how long without a break, measured by the readings; with `when`, and at most one of
-    /// `for`, `times`, `consecutive`, `share` and `average`. Default: `0s`, one reading decides.
+    /// `for:` how long without a break, measured by the readings; with `when` and `health`, and at
+    /// most one of `for`, `times`, `consecutive`, `share` and `average`. Default: `0s`, one reading decides.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
     pub for_: Option<Text<Duration>>,
     /// `times:` in how many of the last polls, such as `3 of 5`; at most `1000` polls.
@@ -58,13 +61,36 @@ pub struct TriggerDocument {
     /// least 1; with `compare`. Default: `1.25`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_effect: Option<f64>,
+    /// `alarm:` a metric with `unit: state` that says `OK`, `ALARM` or `INSUFFICIENT_DATA`; it fails
+    /// on `ALARM`. One that was in `ALARM` before the deployment is not blamed on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<MetricId>,
+    /// `health:` checks that are counted together: critical ones first, then by score alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthDocument>,
+    /// `any:` triggers by name; it fails if one of them does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any: Option<Vec<Arc<str>>>,
+    /// `all:` triggers by name; it fails if every one of them does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<Vec<Arc<str>>>,
+    /// `at_least:` it fails if so many of the triggers in `of` do. A number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<u32>,
+    /// `of:` triggers by name; with `at_least`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Vec<Arc<str>>>,
+    /// `task:` the name of a task; it fails if that task of the plan failed. A task with
+    /// `on_failure: go_on` leaves the consequence to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Arc<str>>,
     /// `host:` `true` if the rule is written by the host and given to the controller under this
     /// name. Default: `false`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub host: bool,
     /// `action:` what it may do: `observe`, `notify`, `hold` or `roll_back`. Default: `roll_back`.
-    #[serde(default = "default_action")]
-    pub action: Action,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
     /// `severity:` how loud people are told of it; it decides nothing: `critical`, `warning` or
     /// `info`. Default: `critical` if the action is `roll_back`, `warning` for `hold` and `notify`,
     /// `info` for `observe`.
@@ -97,11 +123,7 @@ pub enum SeverityName {
     Info,
 }
 
-const fn default_action() -> Action {
-    Action::RollBack
-}
-
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_false(value: &bool) -> bool {
+pub(super) const fn is_false(value: &bool) -> bool {
     !*value
 }

@@ -159,7 +159,7 @@ fn verified(open: &Open) -> Result<(), String> {
     for rule in open.policy.triggers.iter().filter(|rule| rule.required) {
         let verdict = open.verdicts.get(&rule.name).map(|(verdict, _)| verdict);
         // Rules that compare two arms have nothing to say about one.
-        let two_arms = matches!(rule.rule, Rule::Compare { .. });
+        let two_arms = open.policy.needs_two_arms(rule);
         hold!(
             two_arms || verdict == Some(&Verdict::Pass),
             "the rollback is verified while {} says {verdict:?}",
