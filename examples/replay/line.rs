@@ -156,6 +156,7 @@ impl Decision {
         match line.holds.last() {
             Some(held) if held.until.is_none() => Self {
                 decided_after_s: Some(after(held.since, opened_at)),
+                trigger: held.trigger().cloned().map(name),
                 evidence: sentence(held.reason.to_string()),
                 ..Self::without("held")
             },

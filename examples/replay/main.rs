@@ -12,6 +12,8 @@ mod line;
 mod readings;
 mod report;
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{io, path::Path, process::ExitCode};

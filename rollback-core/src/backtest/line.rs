@@ -138,7 +138,8 @@ pub struct Held {
 
 impl Held {
     /// The rule that asked for it.
-    pub(super) const fn trigger(&self) -> Option<&TriggerId> {
+    #[must_use]
+    pub const fn trigger(&self) -> Option<&TriggerId> {
         match &self.reason {
             HoldReason::TriggerFailed { trigger, .. }
             | HoldReason::Inconclusive { trigger, .. }
