@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use rollback_core::{
     dialect::{Dialect, TranslateOptions, Translation},
-    policy::{Foreign, Mode, Policy},
+    policy::{Foreign, Mode, Policy, Rule},
 };
 
 fn folder() -> PathBuf {
@@ -234,4 +234,23 @@ fn a_source_that_is_switched_off_observes() {
         (same.mode, same.foreign) = (on.policy.mode, on.policy.foreign);
         assert_eq!(same, on.policy);
     }
+}
+
+/// Document 004 knows alarms by name; here they are alarms, not words to compare.
+#[test]
+fn an_alarm_of_document_004_is_an_alarm() {
+    let text = read("004/triggers.ts").replace(
+        "    {\n      type: 'health-check',",
+        "    { type: 'alarm', message: 'cpu-high' },\n    {\n      type: 'health-check',",
+    );
+    let translation = Dialect::DefaultRollbackConfig
+        .translate(&text, &options())
+        .unwrap();
+    let policy = translation.policy;
+    let alarm = policy.trigger("alarm_cpu_high").unwrap();
+    let Rule::Alarm { metric } = &alarm.rule else {
+        panic!("{:?}", alarm.rule)
+    };
+    assert_eq!(metric.as_str(), "alarm_cpu_high");
+    assert!(policy.metric(metric).is_some());
 }

@@ -120,7 +120,11 @@ fn read(path: &str) -> String {
 
 /// What the last column of a row names and is not there.
 fn missing(row: &str) -> Vec<String> {
-    let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+    let shown = row
+        .trim_end_matches(" |")
+        .rsplit(" | ")
+        .next()
+        .unwrap_or_default();
     let mut kind = "";
     let mut named = 0;
     let mut missing = Vec::new();

@@ -245,9 +245,8 @@ fn alarm(
         .collect();
     let metric = format!("alarm_{metric}");
     let path = draft.trigger(&metric);
-    let when = format!("{metric} == 'ALARM'");
-    draft.set(&format!("{path}.when"), when.as_str(), kind);
-    draft.applied_as(kind, format!("`{path}.when: {when}`"));
+    draft.set(&format!("{path}.alarm"), metric.as_str(), kind);
+    draft.applied_as(kind, format!("`{path}.alarm: {metric}`"));
     draft.applied_as(
         &message,
         format!("`metrics.{metric}.query`: the name of the alarm"),

@@ -40,6 +40,8 @@ pub enum Mutant {
     VerifiesAtOnce,
     /// What cannot be seen is taken for bad.
     RollsBackBlind,
+    /// A rule that is made of others takes what it cannot see for bad.
+    GuessesThePart,
     /// A failure's action does not wait for its `delay`.
     IgnoresTheDelay,
     /// Blindness has no time budget.
@@ -87,7 +89,7 @@ pub enum Mutant {
 #[cfg(feature = "__mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::SendsForEver,
         Self::IgnoresTheFence,
         Self::TakesAnyTarget,
@@ -104,6 +106,7 @@ impl Mutant {
         Self::BakesOnNothing,
         Self::VerifiesAtOnce,
         Self::RollsBackBlind,
+        Self::GuessesThePart,
         Self::IgnoresTheDelay,
         Self::BlindForEver,
         Self::TriesTheSameAgain,

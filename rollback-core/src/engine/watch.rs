@@ -9,6 +9,7 @@ use std::{
 use super::intake::Sum;
 use crate::{
     model::{Action, Explanation, MetricId, Timestamp, TriggerId, UnknownReason, Verdict},
+    policy::Rule,
     ports::{ArmSide, Evidence, WatchStart},
     triggers::PolicyTrigger,
 };
@@ -34,6 +35,8 @@ pub(super) struct Watched {
     pub(super) blind_budget: Option<Duration>,
     /// Whether another rule is made of it: then it says nothing by itself.
     pub(super) is_part: bool,
+    /// Whether it is made of other rules.
+    pub(super) is_whole: bool,
     reads: Vec<MetricId>,
     evidence: Box<dyn Evidence>,
     /// The verdict as it was last journaled.
@@ -67,6 +70,7 @@ impl Watch {
                 delayed: None,
                 blind_budget: armed.rule.blind_budget,
                 is_part: armed.rule.is_part,
+                is_whole: matches!(armed.rule.rule, Rule::Composite { .. }),
                 reads: armed
                     .trigger
                     .reads()

@@ -194,10 +194,8 @@ impl Evidence for Parts {
         let mut window: Option<Window> = None;
         let mut counts: Vec<ArmCounts> = Vec::new();
         #[expect(clippy::cast_precision_loss, reason = "a number of triggers")]
-        let mut figures = vec![
-            Figure::new("failing", failing.len() as f64, ""),
-            Figure::new("needed", self.needed as f64, ""),
-        ];
+        let number = |count: usize| Figure::new("failing", count as f64, "");
+        let mut figures = vec![number(failing.len())];
         let mut would_pass = Vec::new();
         for part in &self.parts {
             let told = part.evidence.explain(at);
@@ -234,7 +232,7 @@ impl Evidence for Parts {
             window,
             counts,
             figures,
-            threshold: None,
+            threshold: Some(number(self.needed)),
             would_pass: (!would_pass.is_empty()).then(|| {
                 let spare = failing.len().saturating_sub(self.needed) + 1;
                 if spare >= would_pass.len() {

@@ -56,7 +56,10 @@ pub(super) fn explanation(checked: &Checked, at: Timestamp) -> Explanation {
             Figure::new("failing", number(count.failing), ""),
             Figure::new("unseen", number(count.unseen_checks), ""),
         ],
-        threshold: lowest(health).map(|lowest| Figure::new("score", lowest, Unit::Ratio.name())),
+        threshold: Some(match lowest(health) {
+            Some(lowest) => Figure::new("score", lowest, Unit::Ratio.name()),
+            None => Figure::new("critical_failing", 1.0, ""),
+        }),
         would_pass: Some(format!(
             "{}{}",
             passes(health),

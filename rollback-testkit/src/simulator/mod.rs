@@ -19,6 +19,7 @@ mod controller;
 mod coverage;
 mod effects;
 mod invariants;
+mod kinds;
 mod last_trial;
 mod metrics;
 mod open;

@@ -134,12 +134,19 @@ impl Open {
     pub(super) fn reads(&self, trigger: &str) -> Vec<MetricId> {
         let rule = self.policy.triggers.iter().find(|t| *t.name == *trigger);
         let Some(rule) = rule else { return Vec::new() };
+        if let Rule::Composite { of, .. } = &rule.rule {
+            return of.iter().flat_map(|part| self.reads(part)).collect();
+        }
         self.policy
             .metrics
             .iter()
             .filter(|metric| match &rule.rule {
                 Rule::When { condition, .. } => condition.contains(metric.id.as_str()),
-                Rule::Compare { metric: of, .. } => *of == metric.id,
+                Rule::Compare { metric: of, .. } | Rule::Alarm { metric: of } => *of == metric.id,
+                Rule::Health { health, .. } => {
+                    let mut checks = health.checks.iter();
+                    checks.any(|check| check.when.contains(metric.id.as_str()))
+                }
                 _ => metric.id.as_str() == "errors",
             })
             .map(|metric| metric.id.clone())

@@ -36,6 +36,14 @@ pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
             .map(|policy| with_authority(policy, &mut orders))
             .collect();
     }
+    let mut kinds = Random::seeded(seed ^ 0x0c0a_1e5c);
+    if kinds.chance(250) {
+        scenario.policies = scenario
+            .policies
+            .iter()
+            .map(|policy| super::kinds::with_more_kinds(policy, &mut kinds))
+            .collect();
+    }
     let seasoned = seasoned && scenario.season();
     let mut world = World::new(make, scenario, random);
     if seasoned {

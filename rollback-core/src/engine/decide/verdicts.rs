@@ -13,7 +13,12 @@ impl Engine {
     pub(super) fn decide_verdict(&self, at: Timestamp, active: &Active) -> Option<Fact> {
         let watch = active.watch.as_ref()?;
         for rule in &watch.rules {
-            let verdict = rule.judge(at);
+            let verdict = match rule.judge(at) {
+                Verdict::Unknown(_) if rule.is_whole && self.mutant(Mutant::GuessesThePart) => {
+                    Verdict::Fail
+                }
+                judged => judged,
+            };
             if verdict.word() != rule.verdict.word() {
                 let explanation = matters(&verdict).then(|| Box::new(rule.explain(at)));
                 return Some(Fact::VerdictChanged {

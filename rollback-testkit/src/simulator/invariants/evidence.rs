@@ -8,6 +8,7 @@ use rollback_core::{
 
 use super::{DEPLOYMENT_FAILED, Sightline, What, at, hold, open_of};
 use crate::simulator::{
+    kinds::follows_from_its_parts,
     open::{Open, Stage},
     scenario::{ERROR_LIMIT, metric},
 };
@@ -32,6 +33,7 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
                 *trigger.name == *"own" || is_fresh(open, &trigger.name, at(sight)),
                 "{trigger} says {verdict} without a fresh reading of what it reads"
             );
+            follows_from_its_parts(open, &trigger.name, verdict)?;
             if *trigger.name == *"errors" && *verdict == Verdict::Fail {
                 let seen = open.sight(&metric("errors"));
                 hold!(
