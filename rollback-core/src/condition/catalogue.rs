@@ -47,6 +47,13 @@ impl MetricCatalogue {
         self.metrics.get(name).copied()
     }
 
+    /// Whether one of them answers in words.
+    pub(super) fn has_states(&self) -> bool {
+        self.metrics
+            .values()
+            .any(|metric| metric.unit == Unit::State)
+    }
+
     fn with(mut self, name: impl Into<String>, unit: Unit, per_arm: bool) -> Self {
         self.metrics
             .insert(name.into(), DeclaredMetric { unit, per_arm });

@@ -165,11 +165,22 @@ fn snippet(source: &str, span: Span) -> String {
     format!("  | {shown}\n  | {carets}")
 }
 
-/// The known word that is most like `word`, if one is like it at all.
+/// The known word that is most like `word`, if one is like it at all. One whose letters only stand in
+/// another order comes first.
 pub(crate) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
     let allowed = (word.chars().count() / 3).max(1);
+    let own = letters(word);
     known
-        .map(|candidate| (distance(word, candidate), candidate))
+        .map(|candidate| {
+            let swapped = letters(candidate) == own;
+            let distance = if swapped { 0 } else { distance(word, candidate) };
+            (distance, candidate)
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
@@ -226,7 +237,8 @@ mod tests {
         ] {
             assert_eq!(distance(a, b), expected);
         }
-        assert_eq!(closest("p59", ["p95", "p50"].into_iter()), Some("p50"));
+        assert_eq!(closest("p59", ["p95", "p50"].into_iter()), Some("p95"));
+        assert_eq!(closest("hodl", ["hold", "cold"].into_iter()), Some("hold"));
         assert_eq!(closest("errors", ["latency"].into_iter()), None);
     }
 }

@@ -120,6 +120,11 @@ impl<'c> Names<'c> {
                 _ => "declare it under `metrics`".to_owned(),
             },
         };
+        // What a state is compared with is a text.
+        let fix = match self.catalogue.has_states() && !fix.starts_with("did") {
+            true => format!("{fix}; if it is a word that a metric answers, quote it: '{metric}'"),
+            false => fix,
+        };
         Problem::new(
             ConditionErrorKind::UnknownMetric,
             span,

@@ -249,19 +249,7 @@ fn mistake(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
 }
 
 pub(crate) fn one_of(word: &str, known: &[&str], all: &str) -> String {
-    let letters = |word: &str| {
-        let mut letters: Vec<char> = word.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    // Two letters that changed places are as near as one that is wrong.
-    let swapped = || {
-        known
-            .iter()
-            .copied()
-            .find(|known| letters(known) == letters(word))
-    };
-    match closest(word, known.iter().copied()).or_else(swapped) {
+    match closest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("{all} {}", known.join(", ")),
     }
