@@ -95,6 +95,25 @@ fn document_004_a_command_is_no_trigger() {
     );
 }
 
+/// 004: an alarm is asked for on every look, whatever it said before the deployment.
+#[test]
+fn document_004_an_alarm_has_a_name_and_a_history() {
+    let of =
+        |text: &str| Dialect::DefaultRollbackConfig.translate(text, &TranslateOptions::default());
+    let translation = of("{ triggers: [ { type: 'alarm', message: 'cpu-High' } ] }").unwrap();
+    let Rule::Alarm { metric } = &translation.policy.triggers[0].rule else {
+        panic!("{:?}", translation.policy.triggers[0]);
+    };
+    assert_eq!(metric.as_str(), "alarm_cpu_high");
+    assert!(
+        translation.yaml.contains("query: cpu-High"),
+        "{}",
+        translation.yaml
+    );
+    let error = of("{ triggers: [ { type: 'alarm' } ] }").unwrap_err();
+    assert!(error.message().contains("the alarm's name"), "{error}");
+}
+
 /// What the tables of `docs` name is there: stories, tests and invariants.
 #[test]
 fn everything_that_the_tables_name_exists() {

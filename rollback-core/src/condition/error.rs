@@ -178,7 +178,11 @@ pub(crate) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     known
         .map(|candidate| {
             let swapped = letters(candidate) == own;
-            let distance = if swapped { 0 } else { distance(word, candidate) };
+            let distance = if swapped {
+                0
+            } else {
+                distance(word, candidate)
+            };
             (distance, candidate)
         })
         .filter(|(distance, _)| *distance <= allowed)

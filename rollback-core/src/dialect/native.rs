@@ -183,7 +183,7 @@ impl Native {
 
     /// What it is called and when it fails come first.
     fn ordered(&self) -> Self {
-        const FIRST: [&str; 4] = ["name", "when", "severity", "action"];
+        const FIRST: [&str; 5] = ["name", "when", "alarm", "severity", "action"];
         match self {
             Self::Map(entries) => {
                 let mut entries = entries.clone();
