@@ -241,7 +241,11 @@ impl Names {
                 )
             }
             Fact::RollbackAttemptFailed { target, why, .. } => {
-                format!("could not return to {}: {why}", self.of(target))
+                format!(
+                    "could not return to {}: {}",
+                    self.of(target),
+                    self.in_text(why)
+                )
             }
             Fact::Frozen { order } => format!("deployments are frozen ({order})"),
             Fact::Unfrozen { by: Some(by) } => format!("{by} unfroze deployments"),

@@ -296,6 +296,10 @@ impl Teller {
             "held" => self.held = true,
             "released" => self.held = false,
             "change_intended" => self.script_of(&heard.data),
+            "change_moved" if heard.data.to_string().contains("in_doubt") => self.say(&format!(
+                "{}: look what is so, then say it with `guard resolve made` or `guard resolve not-made`",
+                heard.text
+            )),
             _ => {}
         }
         if self.json {

@@ -8,16 +8,18 @@ use std::{
 
 use clap::Args;
 use rollback::{
-    dialect::{Dialect, Fate, TranslateOptions},
+    dialect::{Dialect, Fate, KeyReport, TranslateOptions},
     model::ServiceId,
     policy::{Policy, PolicyError, Strategy},
 };
+use serde_json::Value;
 
 use crate::{
     cli::{At, dialect, task},
     exit::{Fallible, Trouble},
     notices::Told,
     place::Place,
+    rehearsal::faster,
     scripts::{Verb, VerbScript},
     settings::Settings,
     sources::Sources,
@@ -33,6 +35,9 @@ pub(crate) struct Guarded {
     /// In which form the policy is written [default: by its name, else the native one]
     #[arg(long, value_name = "DIALECT", value_parser = dialect, requires = "policy")]
     dialect: Option<Dialect>,
+    /// Try the policy out, every wait and window of it so many times shorter (not deadlines, tasks, budgets)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000), hide_short_help = true)]
+    rehearse: Option<u32>,
     /// What runs as a task of the policy, for `sh -c`; once for each task
     #[arg(long = "task", value_name = "NAME=COMMAND", value_parser = task)]
     tasks: Vec<(String, String)>,
@@ -110,6 +115,15 @@ impl Guarded {
             Some(policy) => policy,
             None => self.watching.policy(service.as_str())?,
         };
+        let policy = match self.rehearse {
+            Some(times) => {
+                eprintln!(
+                    "rehearsal: the policy runs {times} times faster; it proves nothing about a release"
+                );
+                faster(&policy, times)?
+            }
+            None => policy,
+        };
         let place = Place::new(&at.journal, service)?;
         let mut tasks: BTreeMap<String, String> = self.tasks.iter().cloned().collect();
         if let Some(command) = &self.watching.verify_command {
@@ -158,7 +172,7 @@ fn read_policy(
                 eprintln!("policy {name}: {line}");
             }
         }
-        let mut policy = translation.policy;
+        let mut policy = of_the_whole(&translation.policy)?;
         let beside = script.is_some_and(|script| script.can(Verb::UpdateTraffic));
         // The dialects say nothing of it, or of platforms that commands are not.
         if policy.strategy == Strategy::blue_green() && !beside {
@@ -175,7 +189,36 @@ fn read_policy(
     } else {
         Policy::from_yaml(&text)
     };
-    read.map_err(wrong)
+    read.map_err(|why| match written_in(&text) {
+        Some(dialect) => Trouble::asked(format!(
+            "policy {name}: it is not written in the native form; it reads well with --dialect {}",
+            dialect.name()
+        )),
+        None => wrong(why),
+    })
+}
+
+/// The dialect in which a text makes sense, if it does in one.
+pub(crate) fn written_in(text: &str) -> Option<Dialect> {
+    Dialect::ALL.into_iter().find(|dialect| {
+        let read = dialect.translate(text, &TranslateOptions::default());
+        // A text in which nothing means anything is not in that dialect.
+        let ours = |line: &KeyReport| !matches!(line.fate, Fate::NotOurs { .. });
+        read.is_ok_and(|read| read.lines.iter().any(ours))
+    })
+}
+
+/// A page at one URL tells of the whole service, whatever instances there are.
+fn of_the_whole(policy: &Policy) -> Fallible<Policy> {
+    let mut written = serde_json::to_value(policy).map_err(Trouble::broke)?;
+    let metrics = written.get_mut("metrics").and_then(Value::as_object_mut);
+    for metric in metrics.into_iter().flat_map(|all| all.values_mut()) {
+        let source = metric.get("source").and_then(Value::as_str);
+        if matches!(source, Some("metrics" | "body")) {
+            *metric.get_mut("per").unwrap_or(&mut Value::Null) = "service".into();
+        }
+    }
+    Policy::from_json(&written.to_string()).map_err(Trouble::broke)
 }
 
 /// Host and port of a URL.

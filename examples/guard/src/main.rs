@@ -3,13 +3,13 @@
 //! | room | holds |
 //! |---|---|
 //! | `cli` | what can be asked for |
-//! | `run`, `preflight`, `follow` | a deploy command, wrapped: begun, waited for, told |
+//! | `run`, `observing`, `preflight`, `follow` | a deploy command, wrapped: begun, waited for, told |
 //! | `orders`, `telling` | what people ask of a controller, and of a journal |
 //! | `host`, `settings` | the controller, in the background or to stay |
 //! | `wire`, `server`, `client` | the socket between the two |
 //! | `looking`, `doctor` | a policy, a journal and the surroundings looked at |
 //! | `tables`, `readings`, `github` | document 003's tables; what GitHub wants to know |
-//! | `guarded`, `watching` | what is guarded and how; a policy from a few settings |
+//! | `guarded`, `watching`, `rehearsal` | what is guarded and how; a policy from a few settings, or faster |
 //! | `scripts`, `sources`, `notices` | what deploys, where metrics come from, who is told |
 //! | `which`, `place` | which service; where things lie |
 //! | `archive`, `picture`, `course` | a journal read; a service as people are shown it; how far a deployment is |
@@ -27,11 +27,13 @@ mod guarded;
 mod host;
 mod looking;
 mod notices;
+mod observing;
 mod orders;
 mod picture;
 mod place;
 mod preflight;
 mod readings;
+mod rehearsal;
 mod run;
 mod scripts;
 mod server;

@@ -272,7 +272,10 @@ impl fmt::Display for Picture {
             writeln!(f, "  HELD        {}", self.named(&hold.reason.to_string()))?;
         }
         if active.in_doubt {
-            writeln!(f, "  in doubt    whether the platform took the last change")?;
+            writeln!(
+                f,
+                "  in doubt    whether the platform took the last change; if it cannot say, `guard resolve` does"
+            )?;
         }
         for (index, step) in active.steps.iter().enumerate() {
             let (mark, time) = match index.cmp(&active.step) {

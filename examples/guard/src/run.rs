@@ -4,6 +4,7 @@ use std::{path::Path, process::Command};
 
 use rollback::{
     model::{DeploymentId, Release, Settled},
+    policy::Mode,
     process::ScriptRelease,
 };
 
@@ -13,7 +14,7 @@ use crate::{
     client,
     exit::{FINE, Fallible, Trouble},
     follow::{self, Patience, Rest},
-    github, host,
+    github, host, observing,
     place::Place,
     preflight, scripts,
     settings::Settings,
@@ -25,6 +26,11 @@ pub(crate) async fn run(args: &RunArgs) -> Fallible<u8> {
     if args.command.is_empty() && settings.script.is_none() {
         return Err(Trouble::asked(
             "nothing deploys: write the deploy command after `--`, or give --script FILE",
+        ));
+    }
+    if settings.policy.mode == Mode::Observe && settings.script.is_some() {
+        return Err(Trouble::asked(
+            "the policy says `mode: observe`: give the deploy command after `--`; or deploy as ever, and `guard serve --verbs status` sees what runs",
         ));
     }
     let release = release(args, &settings)?;
@@ -42,7 +48,13 @@ pub(crate) async fn run(args: &RunArgs) -> Fallible<u8> {
             );
             open
         }
-        None => deploy(&place, release, args).await?,
+        None => {
+            let deployment = deploy(&place, release.clone(), args).await?;
+            if settings.policy.mode == Mode::Observe {
+                observing::deploy(args, &place, &settings, &release, &deployment).await?;
+            }
+            deployment
+        }
     };
     if args.no_wait {
         println!("{deployment}");

@@ -108,6 +108,19 @@ impl Stage {
         told(&mut self.guard(args))
     }
 
+    /// Another page of the same service.
+    pub(crate) fn page(&self, path: &str) -> String {
+        self.health.replace("/health", path)
+    }
+
+    /// A program, also found by its name: the stage's folder is the first of its `PATH`.
+    pub(crate) fn program(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.file(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
     /// As whom we are known to the kernel.
     pub(crate) fn uid(&self) -> String {
         use std::os::unix::fs::MetadataExt;
@@ -222,24 +235,63 @@ pub(crate) fn signal(name: &str, pid: &str) {
     assert!(sent.success(), "kill {name} {pid}");
 }
 
-/// Well, unless what runs is called something with `bad`.
+/// A web service with document 003's health body, a page of metrics and a Prometheus beside it. What
+/// runs is well, unless its name says something else: `bad` fails its checks, `flaky` every third of
+/// them, `sick` answers and tells of errors.
 fn answer(listener: &TcpListener, current: &Path) {
-    for stream in listener.incoming() {
+    for (count, stream) in listener.incoming().enumerate() {
         let Ok(mut stream) = stream else { return };
         let mut asked = BufReader::new(stream.try_clone().unwrap());
-        let mut line = String::new();
+        let (mut line, mut wanted) = (String::new(), String::new());
         while asked.read_line(&mut line).is_ok_and(|read| read > 2) {
+            if wanted.is_empty() {
+                wanted.clone_from(&line);
+            }
             line.clear();
         }
-        let bad = fs::read_to_string(current).is_ok_and(|runs| runs.contains("bad"));
-        let status = if bad {
-            "500 Internal Server Error"
-        } else {
-            "200 OK"
-        };
+        let runs = fs::read_to_string(current).unwrap_or_default();
+        let sick = runs.contains("sick");
+        let down = runs.contains("bad") || runs.contains("flaky") && count % 3 == 0;
+        let errors = if sick { 0.2 } else { 0.001 };
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64();
+        let (mut status, body) = (
+            "200 OK",
+            match wanted.split(' ').nth(1).unwrap_or_default() {
+                "/metrics" => format!("error_rate {errors}\ncpu_usage 0.3\n"),
+                // When the last sample was taken is asked too.
+                path if path.starts_with("/api/v1/query") => {
+                    let value = if path.contains("timestamp") {
+                        now
+                    } else {
+                        errors
+                    };
+                    format!(
+                        r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[{now},"{value}"]}}]}}}}"#
+                    )
+                }
+                "/metrics.json" => format!(r#"{{"error_rate":{errors},"cpu_usage":0.3}}"#),
+                _ => {
+                    let (word, percent) = if sick {
+                        ("degraded", 20.0)
+                    } else {
+                        ("healthy", 0.1)
+                    };
+                    format!(
+                        r#"{{"status":"{word}","error_rate":{percent},"availability":99.9,"response_time":120,"timestamp":{now}}}"#
+                    )
+                }
+            },
+        );
+        if down {
+            status = "500 Internal Server Error";
+        }
         let _ = write!(
             stream,
-            "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
         );
     }
 }

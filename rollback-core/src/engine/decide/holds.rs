@@ -82,7 +82,8 @@ impl Engine {
             {
                 let reason = HoldReason::Blind {
                     trigger: rule.id.clone(),
-                    why: Arc::from(rule.verdict.to_string()),
+                    // Why it cannot see now: the verdict that was told may be of an earlier reason.
+                    why: Arc::from(rule.judge(at).to_string()),
                 };
                 let mut exits = vec![HoldExit::DataReturns];
                 exits.extend(people);
