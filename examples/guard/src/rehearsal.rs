@@ -34,14 +34,14 @@ pub(crate) fn faster(policy: &Policy, times: u32) -> Fallible<Policy> {
         }
         for (name, part) in parts.iter_mut() {
             if !UNCHANGED.contains(&name.as_str()) {
-                shorten(name, part, times);
+                shorten(part, times);
             }
         }
         if let Some(length) = parts
             .get_mut("verify")
             .and_then(|verify| verify.get_mut("for"))
         {
-            shorten("for", length, times);
+            shorten(length, times);
         }
     }
     Policy::from_json(&written.to_string()).map_err(|why| {
@@ -51,15 +51,16 @@ pub(crate) fn faster(policy: &Policy, times: u32) -> Fallible<Policy> {
     })
 }
 
-fn shorten(key: &str, value: &mut Value, times: u32) {
+fn shorten(value: &mut Value, times: u32) {
     match value {
-        Value::Array(all) => all.iter_mut().for_each(|one| shorten(key, one, times)),
+        Value::Array(all) => all.iter_mut().for_each(|one| shorten(one, times)),
         Value::Object(all) => {
             // A gate waits for people.
             let gate = all.contains_key("gate");
             for (key, one) in all {
-                if !UNCHANGED.contains(&key.as_str()) && !(gate && key == "within") {
-                    shorten(key, one, times);
+                let of_people = gate && key == "within";
+                if !of_people && !UNCHANGED.contains(&key.as_str()) {
+                    shorten(one, times);
                 }
             }
         }
