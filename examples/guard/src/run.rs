@@ -49,9 +49,13 @@ pub(crate) async fn run(args: &RunArgs) -> Fallible<u8> {
             open
         }
         None => {
+            let observes = settings.policy.mode == Mode::Observe;
+            if observes {
+                observing::deploy(args, &settings, &release).await?;
+            }
             let deployment = deploy(&place, release.clone(), args).await?;
-            if settings.policy.mode == Mode::Observe {
-                observing::deploy(args, &place, &settings, &release, &deployment).await?;
+            if observes {
+                observing::tell(&place, &settings, &release).await?;
             }
             deployment
         }

@@ -152,7 +152,12 @@ fn what_is_only_observed_is_told_and_never_done() {
     told.ended(0, "would have rolled back to v2: errors");
     assert_eq!(stage.current(), "v3-sick", "{told}");
     stage.ask(&["why"]).ended(0, "would have rolled back to v2");
+    // What ran before is not held against it while its command still runs.
     let mut run = stage.guard(&["run", "--policy", &policy, "--release", "v4"]);
+    run.args(more)
+        .args(["--", "sh", "-c", "sleep 1; echo v4 > current"]);
+    support::told(&mut run).ended(0, "would have promoted v4");
+    let mut run = stage.guard(&["run", "--policy", &policy, "--release", "v5"]);
     run.args(more).args(["--", "sh", "-c", "exit 3"]);
     support::told(&mut run).ended(1, "exit status: 3");
 }
