@@ -168,7 +168,8 @@ impl Model {
     pub const fn capabilities(&self) -> Capabilities {
         let both = Capabilities::least(self.settle)
             .with_two_arms()
-            .with_weights();
+            .with_weights()
+            .with_stop_first();
         match self.temper {
             Temper::Eventual => both,
             Temper::Strict => both.with_compare_and_set().with_tags(),
@@ -534,6 +535,14 @@ impl Model {
         }
         if !arms.is_empty() {
             levels.previous = Some(levels.wanted.clone());
+        }
+        if placement == Placement::InPlace(Pace::StopFirst) && !arms.is_empty() {
+            for (release, arm) in &mut levels.arms {
+                if !wanted.runs(release) && arm.stopping.is_none() {
+                    arm.stopping = Some(now);
+                }
+            }
+            levels.carried = Wanted::nothing();
         }
         levels.arms.extend(arms);
         levels.version += 1;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rollback_core::{
-    entry::{Command, DelayState, Entry, Fact, Input, SentState, Standing, Step, Would},
+    entry::{Command, DelayState, Entry, Fact, Input, SentState, Standing, Step, TaskState, Would},
     model::{
         Action, Change, ChangeId, DeploymentId, Epoch, Expectation, Notice, NoticeKey, Observation,
         Order, Outcome, PolicyDigest, ReleaseId, Seq, Timestamp, Verdict,
@@ -37,6 +37,9 @@ pub(super) struct Chronicle {
     pub(super) last: Option<(Seq, Epoch, Timestamp)>,
     pub(super) frozen: Option<Order>,
     pub(super) killed: bool,
+    pub(super) tasks: BTreeMap<ChangeId, TaskIntent>,
+    /// People were told that these could not be stopped.
+    pub(super) left_running: BTreeSet<ChangeId>,
     /// Something that cannot be taken back was ever deployed.
     pub(super) irreversible: bool,
 }
@@ -49,6 +52,14 @@ pub(super) struct Intent {
     pub(super) epoch: Epoch,
     pub(super) sent: u32,
     pub(super) over: bool,
+}
+
+/// A task that was to be started.
+#[derive(Debug)]
+pub(super) struct TaskIntent {
+    pub(super) not_after: Timestamp,
+    pub(super) epoch: Epoch,
+    pub(super) started: u32,
 }
 
 impl Chronicle {
@@ -95,6 +106,9 @@ impl Chronicle {
                 Step::Weights { .. } => "rollout:weights",
                 Step::Bake { .. } => "rollout:bake",
                 Step::Retire { .. } => "rollout:retire",
+                Step::Gate { .. } => "rollout:gate",
+                Step::Task { .. } => "rollout:task",
+                Step::Wait { .. } => "rollout:wait",
                 _ => "rollout:other",
             },
             (Stage::Rollback, Some(step)) => match step {
@@ -125,6 +139,9 @@ impl Chronicle {
                 result: Ok(seen),
             } if self.seen.as_ref().is_none_or(|(at, _)| at < asked_at) => {
                 self.seen = Some((*asked_at, seen.clone()));
+                if let Some(open) = &mut self.open {
+                    open.look(entry.at, seen);
+                }
             }
             Input::Readings { answers } => {
                 if let Some(open) = &mut self.open {
@@ -230,6 +247,23 @@ impl Chronicle {
                     }
                     open.refused |= matches!(to, SentState::Refused { .. });
                 }
+            }
+            Fact::TaskIntended { id, not_after, .. } => {
+                self.tasks.insert(
+                    id.clone(),
+                    TaskIntent {
+                        not_after: *not_after,
+                        epoch: entry.epoch,
+                        started: 0,
+                    },
+                );
+            }
+            Fact::TaskMoved {
+                id,
+                to: TaskState::LeftRunning { .. },
+                ..
+            } => {
+                self.left_running.insert(id.clone());
             }
             Fact::Frozen { order } => self.frozen = Some(order.clone()),
             Fact::Unfrozen { .. } => self.frozen = None,

@@ -10,6 +10,7 @@ use rollback_core::{
 
 use super::{
     invariants::What,
+    tasks::TaskCall,
     world::{Event, World},
 };
 
@@ -78,6 +79,17 @@ impl World<'_> {
                 let travels = self.latency();
                 self.deliver(id, travels, Input::Checked { release, result });
             }
+            Effect::StartTask {
+                id: attempt,
+                task,
+                not_after,
+            } => self.start_task(id, attempt, task, not_after),
+            Effect::AskTask {
+                id: attempt, task, ..
+            } => self.ask_task(id, attempt, task, TaskCall::Ask),
+            Effect::CancelTask {
+                id: attempt, task, ..
+            } => self.ask_task(id, attempt, task, TaskCall::Cancel),
             Effect::RequestPermit(request) => {
                 if self.fault(40, "permit_lost") {
                     return;

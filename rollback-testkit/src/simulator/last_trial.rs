@@ -8,7 +8,7 @@ use rollback_core::{
     policy::{Mode, OnInconclusive, Policy, Rule},
 };
 
-use super::{Invariant, scenario::Kind, world::World};
+use super::{Invariant, plans::longest, scenario::Kind, world::World};
 
 /// One more deployment on a world in which nothing goes wrong: it ends as its release deserves.
 pub(super) fn last_deployment(world: &mut World<'_>) {
@@ -36,7 +36,11 @@ pub(super) fn last_deployment(world: &mut World<'_>) {
             .into(),
     );
     let bound = bound(&policy);
-    world.run(began.after(bound));
+    while world.now < began.after(bound) && world.violation.is_none() {
+        let next = world.now.after(Duration::from_secs(2));
+        world.run(next.min(began.after(bound)));
+        world.approve();
+    }
     if world.violation.is_some() {
         return;
     }
@@ -159,5 +163,6 @@ fn bound(policy: &Policy) -> Duration {
         + policy.bake
         + policy.verify.within
         + deadlines.permit
+        + longest(policy)
         + Duration::from_secs(90)
 }

@@ -24,10 +24,12 @@ mod last_trial;
 mod metrics;
 mod open;
 mod people;
+mod plans;
 mod random;
 mod report;
 mod scenario;
 mod story;
+mod tasks;
 mod world;
 
 pub use coverage::Coverage;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use rollback_core::{
-    entry::{Fact, PlanKind, Step},
+    entry::{Fact, PlanKind, Step, TaskState},
     model::{
-        Arm, ChangeId, DeploymentId, HoldReason, MetricId, PolicyDigest, Reading, ReleaseId,
-        Sample, Scope, Timestamp, Verdict, Weight,
+        Arm, ChangeId, DeploymentId, HoldReason, MetricId, Observation, PolicyDigest, Reading,
+        ReleaseId, Sample, Scope, Timestamp, Verdict, Weight,
     },
     policy::{Policy, Rule},
 };
@@ -51,6 +51,10 @@ pub(super) struct Open {
     pub(super) adopted: bool,
     /// It did, or follows, what cannot be taken back.
     pub(super) irreversible: bool,
+    /// Gates that were opened.
+    pub(super) passed: BTreeSet<Arc<str>>,
+    /// How the task of the running step ended, if it did: well or not.
+    pub(super) task_ended: Option<bool>,
     /// A person was asked whether to watch what somebody else deployed.
     pub(super) asked: bool,
 }
@@ -67,6 +71,7 @@ pub(super) struct Running {
     pub(super) number: u32,
     pub(super) index: usize,
     pub(super) deadline: Timestamp,
+    pub(super) entered: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -126,6 +131,8 @@ impl Open {
             refused: false,
             adopted: false,
             irreversible: false,
+            passed: BTreeSet::new(),
+            task_ended: None,
             asked: false,
         }
     }
@@ -287,8 +294,10 @@ impl Open {
                     number: *number,
                     index,
                     deadline: *deadline,
+                    entered: at,
                 });
                 self.refused = false;
+                self.task_ended = None;
                 let begins = match self.steps.get(index) {
                     Some(Step::Weights { shares }) => {
                         self.rollback.is_none()
@@ -314,6 +323,16 @@ impl Open {
                 });
                 self.baked |= step == Some(true);
             }
+            Fact::GatePassed { gate, .. } => {
+                self.passed.insert(Arc::clone(gate));
+            }
+            Fact::TaskMoved { to, .. } => match to {
+                TaskState::Succeeded => self.task_ended = Some(true),
+                TaskState::Failed { .. } | TaskState::TimedOut { .. } => {
+                    self.task_ended = Some(false);
+                }
+                _ => {}
+            },
             Fact::VerdictChanged {
                 trigger, verdict, ..
             } => {
@@ -403,6 +422,25 @@ impl Open {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What takes the place of what runs is watched from its first traffic on.
+    pub(super) fn look(&mut self, at: Timestamp, seen: &Observation) {
+        let takes_over = self
+            .step
+            .as_ref()
+            .and_then(|running| self.steps.get(running.index))
+            .is_some_and(
+                |step| matches!(step, Step::Converge { placement, .. } if placement.is_in_place()),
+            );
+        if takes_over
+            && self.watch_since.is_none()
+            && self.rollback.is_none()
+            && !self.promoted
+            && seen.weight(&self.candidate) > Weight::NONE
+        {
+            self.begin_watch(at);
         }
     }
 

@@ -47,7 +47,11 @@ impl World<'_> {
         self.events.retain(|_, event| {
             !matches!(
                 event,
-                Event::Command(_) | Event::Foreign(_) | Event::OfferPolicy(_) | Event::TakeOver
+                Event::Command(_)
+                    | Event::Approve
+                    | Event::Foreign(_)
+                    | Event::OfferPolicy(_)
+                    | Event::TakeOver
             )
         });
         let paused: Vec<_> = self

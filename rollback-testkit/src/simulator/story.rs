@@ -11,9 +11,10 @@ use rollback_core::{
 use super::{
     Invariant, MakeEngine, Report,
     last_trial::last_deployment,
+    plans::with_plan,
     random::Random,
     scenario::{Kind, SECRET, Scenario},
-    world::World,
+    world::{Event, World},
 };
 
 /// How long healing may take: all deadlines of one deployment, several times over.
@@ -44,6 +45,14 @@ pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
             .map(|policy| super::kinds::with_more_kinds(policy, &mut kinds))
             .collect();
     }
+    let mut plans = Random::seeded(seed ^ 0x0071_a2ed);
+    if plans.chance(400) {
+        scenario.policies = scenario
+            .policies
+            .iter()
+            .map(|policy| with_plan(policy, &mut plans))
+            .collect();
+    }
     let seasoned = seasoned && scenario.season();
     let mut world = World::new(make, scenario, random);
     if seasoned {
@@ -53,10 +62,18 @@ pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
         if strict {
             give_orders(&mut world, &mut orders);
         }
+        for _ in 0..plans.below(4) {
+            let length = u64::try_from(world.scenario.chaos.as_millis()).unwrap_or(0);
+            let when = plans.millis(1_000, length);
+            world.after(when, Event::Approve);
+        }
         chaos(&mut world);
     }
     heal(&mut world);
     last_deployment(&mut world);
+    if world.violation.is_none() && world.known.open.is_none() {
+        world.no_task_is_left();
+    }
     if world.violation.is_none() {
         replay(&mut world, make, seed);
     }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use rollback_core::{
     entry::{ChangeReport, Command, Entry, Input},
     model::{
-        Actor, ChangeError, ChangeRequest, Epoch, Observation, ReadRequest, ReleaseId, Timestamp,
-        Wanted,
+        Actor, ChangeError, ChangeId, ChangeRequest, Epoch, Observation, ReadRequest, ReleaseId,
+        Timestamp, Wanted,
     },
 };
 
@@ -19,6 +19,7 @@ use super::{
     metrics::Metrics,
     random::Random,
     scenario::Scenario,
+    tasks::{Runner, TaskCall},
 };
 use crate::{NOON, platform::Model};
 
@@ -38,6 +39,7 @@ pub(super) struct World<'a> {
     pub(super) now: Timestamp,
     pub(super) model: Model,
     pub(super) metrics: Metrics,
+    pub(super) runner: Runner,
     pub(super) events: BTreeMap<(Timestamp, u64), Event>,
     pub(super) next_event: u64,
     pub(super) journal: Vec<Entry>,
@@ -74,10 +76,18 @@ pub(super) enum Event {
         travels: Duration,
         twice: bool,
     },
+    Task {
+        to: u32,
+        id: ChangeId,
+        task: Arc<str>,
+        call: TaskCall,
+    },
     Resume(u32),
     Restart,
     TakeOver,
     Command(Command),
+    /// Somebody opens the gate that the rollout waits at.
+    Approve,
     OfferPolicy(usize),
     Foreign(ReleaseId),
 }
@@ -105,6 +115,7 @@ impl<'a> World<'a> {
             now: NOON,
             model,
             metrics,
+            runner: Runner::default(),
             events: BTreeMap::new(),
             next_event: 0,
             journal: Vec::new(),
@@ -217,6 +228,7 @@ impl<'a> World<'a> {
                 }
                 self.deliver(to, travels, input);
             }
+            Event::Task { to, id, task, call } => self.task_called(to, id, task, call),
             Event::Resume(id) => self.resume(id),
             Event::Restart => {
                 if self.controllers.is_empty() {
@@ -240,6 +252,7 @@ impl<'a> World<'a> {
                 };
                 self.tell_the_one_in_charge(input);
             }
+            Event::Approve => self.approve(),
             Event::OfferPolicy(index) => {
                 if let Some(policy) = self.scenario.policies.get(index).cloned() {
                     let input = Input::PolicyOffered {

@@ -118,16 +118,19 @@ pub(super) fn target(sight: &Sightline<'_>) -> Result<(), String> {
             );
             Ok(())
         }
-        What::Fact(Fact::ChangeIntended { change, .. }) => {
+        What::Fact(Fact::ChangeIntended { change, expect, .. }) => {
             let open = open_of(sight)?;
             let Some(rollback) = &open.rollback else {
                 return Ok(());
             };
+            // Step by step, where the policy wants it so: each one leads back.
+            let in_steps = !open.policy.strategy.shares_back().is_empty();
             let elsewhere = match change {
                 Change::Converge { release, .. } => *release != rollback.target,
                 Change::Weights { shares } => shares
                     .iter()
-                    .any(|s| s.release != rollback.target && s.weight > Weight::NONE),
+                    .filter(|s| s.release != rollback.target && s.weight > Weight::NONE)
+                    .any(|s| !in_steps || s.weight >= expect.wanted.weight(&s.release)),
                 Change::Retire { release } => *release == rollback.target,
                 _ => false,
             };

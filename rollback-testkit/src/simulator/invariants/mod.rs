@@ -7,13 +7,14 @@ mod changes;
 mod course;
 mod evidence;
 mod orders;
+mod plan;
 mod reasons;
 
 use std::fmt;
 
 use rollback_core::{
     entry::{Entry, Fact, Input},
-    model::{ChangeRequest, Epoch, Notice, NoticeKey, Timestamp},
+    model::{ChangeId, ChangeRequest, Epoch, Notice, NoticeKey, Timestamp},
 };
 
 use super::{chronicle::Chronicle, open::Open, scenario::Scenario};
@@ -127,6 +128,13 @@ pub(super) enum What<'a> {
         at: Timestamp,
         late: bool,
     },
+    /// A controller starts a task; `late` says that it was too late and was not.
+    StartTask {
+        id: &'a ChangeId,
+        not_after: Timestamp,
+        epoch: Epoch,
+        late: bool,
+    },
     /// A controller tells people.
     Notify {
         epoch: Epoch,
@@ -151,13 +159,15 @@ type Check = fn(&Sightline<'_>) -> Result<(), String>;
 
 /// The checks that every step is held against. `Determinism`, parts of `Termination`, `Useful` and
 /// `Bystander` need more than one step and are in the world's hands besides.
-const CHECKS: [(Invariant, Check); 18] = [
+const CHECKS: [(Invariant, Check); 20] = [
     (Invariant::Fenced, orders::allowed),
     (Invariant::NoCircle, orders::nobody_is_fought),
     (Invariant::Target, orders::irreversible),
     (Invariant::Fenced, changes::fenced),
     (Invariant::Target, changes::target),
     (Invariant::Once, changes::once),
+    (Invariant::Once, plan::tasks),
+    (Invariant::Evidence, plan::waited_for),
     (Invariant::Monotone, course::monotone),
     (Invariant::Budget, course::budget),
     (Invariant::Evidence, evidence::evidence),
