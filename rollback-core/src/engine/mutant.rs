@@ -84,12 +84,22 @@ pub enum Mutant {
     FightsTheContested,
     /// What cannot be taken back is rolled back without a person.
     RollsBackTheIrreversible,
+    /// A gate opens by itself.
+    PassesTheGate,
+    /// A task is started again before its start is answered.
+    StartsTasksTwice,
+    /// A failed task counts as done.
+    IgnoresFailedTasks,
+    /// A task that nobody waits for any more is not asked to stop.
+    LeavesTasksRunning,
+    /// A wait ends at once.
+    WaitsForNothing,
 }
 
 #[cfg(feature = "__mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 43] = [
         Self::SendsForEver,
         Self::IgnoresTheFence,
         Self::TakesAnyTarget,
@@ -128,6 +138,11 @@ impl Mutant {
         Self::ActsInObserveMode,
         Self::FightsTheContested,
         Self::RollsBackTheIrreversible,
+        Self::PassesTheGate,
+        Self::StartsTasksTwice,
+        Self::IgnoresFailedTasks,
+        Self::LeavesTasksRunning,
+        Self::WaitsForNothing,
     ];
 }
 

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Engine,
     fold::back_off,
+    mutant::Mutant,
     state::{Active, State},
     wake::WakeReason,
 };
@@ -14,6 +15,9 @@ use crate::{
     model::{ChangeId, Timestamp},
     ports::TaskHandle,
 };
+
+/// A request to stop that is not answered within this time is made again.
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// An attempt at the task of the running step.
 #[derive(Debug, Clone)]
@@ -181,7 +185,7 @@ impl Engine {
     pub(super) fn schedule_tasks(&mut self, at: Timestamp) {
         let killed = self.state.killed.is_some();
         for (id, left) in &self.state.left_tasks {
-            if killed || at < left.next_at || self.in_flight.cancels.contains_key(id) {
+            if killed || at < self.cancel_due(id, left) || self.mutant(Mutant::LeavesTasksRunning) {
                 continue;
             }
             self.in_flight.cancels.insert(id.clone(), at);
@@ -198,7 +202,8 @@ impl Engine {
         // One that was not started before the kill switch is looked for, and not found.
         if task.phase == TaskPhase::Starting
             && !killed
-            && self.in_flight.start_task.as_ref() != Some(&task.id)
+            && (self.in_flight.start_task.as_ref() != Some(&task.id)
+                || self.mutant(Mutant::StartsTasksTwice))
         {
             self.in_flight.start_task = Some(task.id.clone());
             self.in_flight.ask_task = None;
@@ -217,6 +222,14 @@ impl Engine {
                 task: Arc::clone(&task.name),
                 handle: task.handle().cloned(),
             });
+        }
+    }
+
+    /// When a task that was left behind is asked to stop; again, where no answer ever came.
+    fn cancel_due(&self, id: &ChangeId, left: &LeftTask) -> Timestamp {
+        match self.in_flight.cancels.get(id) {
+            Some(asked) => asked.after(UNANSWERED).max(left.next_at),
+            None => left.next_at,
         }
     }
 
@@ -243,8 +256,8 @@ impl Engine {
 
     pub(super) fn wake_for_tasks(&self, at: &mut impl FnMut(Option<Timestamp>, WakeReason)) {
         for (id, left) in &self.state.left_tasks {
-            if self.state.killed.is_none() && !self.in_flight.cancels.contains_key(id) {
-                at(Some(left.next_at), WakeReason::Task);
+            if self.state.killed.is_none() {
+                at(Some(self.cancel_due(id, left)), WakeReason::Task);
             }
         }
         let Some(active) = &self.state.active else {

@@ -6,6 +6,7 @@ use super::steps::done;
 use crate::{
     engine::{
         Engine,
+        mutant::Mutant,
         state::{Active, RunningStep},
     },
     entry::{Fact, Step},
@@ -22,7 +23,7 @@ impl Engine {
         gate: &Arc<str>,
         then: OnTimeout,
     ) -> Option<Fact> {
-        if active.passed.contains(gate) {
+        if active.passed.contains(gate) || self.mutant(Mutant::PassesTheGate) {
             return Some(done(active, running));
         }
         if at < running.deadline {

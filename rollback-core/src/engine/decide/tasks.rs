@@ -55,7 +55,9 @@ impl Engine {
         };
         match &task.phase {
             TaskPhase::Ended(Ok(())) => Some(done(active, running)),
-            TaskPhase::Ended(Err(_)) if on_failure == OnTaskFailure::GoOn => {
+            TaskPhase::Ended(Err(_))
+                if on_failure == OnTaskFailure::GoOn || self.mutant(Mutant::IgnoresFailedTasks) =>
+            {
                 Some(done(active, running))
             }
             TaskPhase::Ended(Err(why)) => self.task_failed(active, name, why, on_failure),
@@ -137,10 +139,12 @@ impl Engine {
             return None;
         };
         let (task, why) = active.failed_task()?;
-        (*on_failure == OnTaskFailure::RollBack).then(|| Cause::Task {
-            task: Arc::clone(task),
-            why: Arc::clone(why),
-        })
+        (*on_failure == OnTaskFailure::RollBack && !self.mutant(Mutant::IgnoresFailedTasks)).then(
+            || Cause::Task {
+                task: Arc::clone(task),
+                why: Arc::clone(why),
+            },
+        )
     }
 
     /// A new controller does not know whether the old one started what it intended.

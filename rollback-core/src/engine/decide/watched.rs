@@ -25,7 +25,7 @@ impl Engine {
         running: &RunningStep,
         length: Duration,
     ) -> Option<Fact> {
-        if at < running.entered.after(length) {
+        if at < running.entered.after(length) && !self.mutant(Mutant::WaitsForNothing) {
             return None;
         }
         if active.rollback.is_some() {
