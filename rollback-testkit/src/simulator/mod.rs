@@ -28,6 +28,7 @@ mod plans;
 mod random;
 mod report;
 mod scenario;
+mod sights;
 mod story;
 mod tasks;
 mod world;

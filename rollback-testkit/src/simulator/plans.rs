@@ -18,12 +18,10 @@ use super::{
 #[expect(clippy::expect_used, reason = "policies of the simulator's own")]
 pub(super) fn with_plan(policy: &Policy, random: &mut Random) -> Arc<Policy> {
     let mut text = serde_json::to_value(policy).expect("a policy can be written");
-    let holdback = text["holdback"].take();
-    let check = text["check"].take();
-    let bake = text["bake"].clone();
     let keys = text.as_object_mut().expect("a policy is an object");
-    keys.remove("holdback");
-    keys.remove("check");
+    let holdback = keys.remove("holdback").unwrap_or_default();
+    let check = keys.remove("check").unwrap_or_default();
+    let bake = keys.get("bake").cloned().unwrap_or_default();
     let mut two_arms = true;
     let strategy = match random.below(6) {
         0 => {
@@ -33,14 +31,13 @@ pub(super) fn with_plan(policy: &Policy, random: &mut Random) -> Arc<Policy> {
         }
         1 | 2 => {
             keys.insert("check".to_owned(), check);
-            let mut canary = json!({
-                "steps": ["10%", "50%", "100%"],
-                "wait": format!("{}s", random.between(1, 6)),
-            });
+            let (shares, wait) = (["10%", "50%", "100%"], format!("{}s", random.between(1, 6)));
             if random.chance(400) {
-                canary["rollback_steps"] = json!(["50%", "100%"]);
+                let back = ["50%", "100%"];
+                json!({ "canary": { "steps": shares, "wait": wait, "rollback_steps": back } })
+            } else {
+                json!({ "canary": { "steps": shares, "wait": wait } })
             }
-            json!({ "canary": canary })
         }
         3 => {
             two_arms = false;
@@ -51,7 +48,7 @@ pub(super) fn with_plan(policy: &Policy, random: &mut Random) -> Arc<Policy> {
     keys.insert("tasks".to_owned(), tasks(&strategy, random));
     keys.insert("strategy".to_owned(), strategy);
     if !two_arms && let Some(Value::Array(triggers)) = keys.get_mut("triggers") {
-        triggers.retain(|rule| rule["name"] != "compared");
+        triggers.retain(|rule| rule.get("name") != Some(&json!("compared")));
     }
     serde_json::from_value::<Policy>(text)
         .expect("a valid policy")
@@ -60,7 +57,11 @@ pub(super) fn with_plan(policy: &Policy, random: &mut Random) -> Arc<Policy> {
 
 fn steps(bake: &Value, random: &mut Random) -> Value {
     let gate = |name: &str, random: &mut Random| {
-        let then = ["hold", "roll_back", "promote"][usize::try_from(random.below(3)).unwrap_or(0)];
+        let then = match random.below(3) {
+            0 => "hold",
+            1 => "roll_back",
+            _ => "promote",
+        };
         json!({ "gate": name, "within": format!("{}s", random.between(5, 40)), "then": then })
     };
     let mut steps = vec![json!({ "converge": "beside" }), json!({ "check": "1s" })];
@@ -91,26 +92,29 @@ fn tasks(strategy: &Value, random: &mut Random) -> Value {
     let mut tasks = serde_json::Map::new();
     for name in ["smoke", "load"] {
         if named.contains(&format!(r#"{{"task":"{name}"}}"#)) {
-            tasks.insert(name.to_owned(), task(random));
+            tasks.insert(name.to_owned(), task(None, random));
         }
     }
     for when in ["before", "ready", "after"] {
         if random.chance(350) {
-            let mut task = task(random);
-            task["when"] = json!(when);
-            if when == "after" && task["on_failure"] == "roll_back" {
-                // Nothing is left to go back to.
-                task["on_failure"] = json!("hold");
-            }
-            tasks.insert(format!("task_{when}"), task);
+            tasks.insert(format!("task_{when}"), task(Some(when), random));
         }
     }
     Value::Object(tasks)
 }
 
-fn task(random: &mut Random) -> Value {
-    let then = ["roll_back", "hold", "go_on"][usize::try_from(random.below(3)).unwrap_or(0)];
-    json!({ "within": format!("{}s", random.between(15, 60)), "on_failure": then })
+fn task(when: Option<&str>, random: &mut Random) -> Value {
+    let then = match random.below(3) {
+        // After everything nothing is left to go back to.
+        0 if when != Some("after") => "roll_back",
+        1 => "go_on",
+        _ => "hold",
+    };
+    let mut task = json!({ "within": format!("{}s", random.between(15, 60)), "on_failure": then });
+    if let (Some(when), Some(keys)) = (when, task.as_object_mut()) {
+        keys.insert("when".to_owned(), json!(when));
+    }
+    task
 }
 
 /// How long gates, tasks and waits of a rollout may take, and the tasks after a rollback.
