@@ -9,6 +9,7 @@ use rollback::WithTraffic;
 use rollback_core::model::{Release, Secret, ServiceId};
 use rollback_core::ports::ReleaseStore;
 use rollback_process::ProcessDeployer;
+use tokio::time::{sleep, timeout};
 
 use crate::by_hand;
 use crate::demo::child::{self, Ready};
@@ -21,6 +22,10 @@ use crate::world::{self, SIGNING_KEY};
 
 /// How long stopping the shop may take.
 const STRIKE_WITHIN: Duration = Duration::from_secs(15);
+/// Every request is answered within this, if only by the switch.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// How often the switch is asked whether they are.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Processes whose traffic is divided by the switch.
 pub(crate) type Platform = WithTraffic<ProcessDeployer, SwitchHandle>;
@@ -140,6 +145,28 @@ impl Stage {
         told.map_err(Trouble::broke)
     }
 
+    /// Waits until releases that get no more requests have answered those that they had.
+    pub(crate) async fn traffic_has_moved(&self) -> Result<(), Trouble> {
+        let switch = self
+            .switch
+            .map(world::switch)
+            .ok_or_else(|| Trouble::broke("there is no switch"))?;
+        let moved = async {
+            while !switch.is_at_rest().await.map_err(Trouble::broke)? {
+                sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        let late = || {
+            Trouble::broke(format!(
+                "requests are not answered within {ANSWERED_WITHIN:?}"
+            ))
+        };
+        timeout(ANSWERED_WITHIN, moved)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
     /// Where users come in.
     pub(crate) fn address(&self) -> Result<SocketAddr, Trouble> {
         self.switch
@@ -183,8 +210,7 @@ impl Stage {
         }
         drop(self.platform);
         if let Ok(processes) = ProcessDeployer::open(&self.processes) {
-            let _ =
-                tokio::time::timeout(STRIKE_WITHIN, processes.stop_service(&self.service)).await;
+            let _ = timeout(STRIKE_WITHIN, processes.stop_service(&self.service)).await;
         }
     }
 }

@@ -146,6 +146,8 @@ impl<'a> Telling<'a> {
         };
         if end == Some(End::WaitedOut) {
             self.follow(&deployment, release, Until::Watched).await?;
+            // A request of before would be version 1's only one in its window, and speak for all of it.
+            self.stage.traffic_has_moved().await?;
             self.stage.database_is_sick(true).await?;
             self.screen.says(
                 "the database, which all releases share, fails more than half of its answers",

@@ -1,11 +1,13 @@
 //! The other end of the demo's running programs: what the story asks the switch and the users.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hyper::Method;
 
 use super::routes::{Instances, Routes, SetWeights};
 use super::seen::Summary;
+use super::switch::Count;
 use super::wire::{self, AskError};
 
 /// The controller's end: reads and sets the weights of a running switch.
@@ -35,12 +37,19 @@ impl SwitchHandle {
         wire::ask_json(self.control, Method::PUT, "/instances", Some(instances)).await
     }
 
-    /// What was counted, by release. The story asks the users instead; people may ask with curl.
-    #[cfg(test)]
-    pub(crate) async fn counts(
-        self,
-    ) -> Result<std::collections::BTreeMap<String, super::switch::Count>, AskError> {
+    /// What was counted, by release. Of what went wrong the story asks the users instead; people may ask with curl.
+    pub(crate) async fn counts(self) -> Result<BTreeMap<String, Count>, AskError> {
         wire::ask_json(self.control, Method::GET, "/counts", None::<&()>).await
+    }
+
+    /// Whether every release that gets no more requests has answered those that it had.
+    pub(crate) async fn is_at_rest(self) -> Result<bool, AskError> {
+        let weights = self.routes().await?.weights;
+        let serves = |release: &String| weights.get(release).is_some_and(|weight| *weight > 0);
+        let counts = self.counts().await?;
+        Ok(counts
+            .iter()
+            .all(|(release, count)| serves(release) || count.under_way == 0))
     }
 
     /// Ends the switch.

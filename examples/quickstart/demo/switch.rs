@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::child::Ready;
-use super::routes::{Balancer, SetWeights};
+use super::routes::{Balancer, Picked, SetWeights};
 use super::wire::{self, Answer, AskError, RELEASE_HEADER};
 
 /// Headers that belong to one connection and are not forwarded.
@@ -62,6 +62,8 @@ pub(crate) struct Count {
     pub(crate) unreachable: u64,
     /// Of these, not answered in time.
     pub(crate) timed_out: u64,
+    /// Beside these, those that wait for their answer.
+    pub(crate) under_way: usize,
 }
 
 /// Runs the switch until `stop` resolves, somebody posts `/stop`, or its lifetime is over.
@@ -115,6 +117,7 @@ async fn serve(
         state: Mutex::new(State {
             balancer: Balancer::default(),
             counts: BTreeMap::new(),
+            under_way: BTreeMap::new(),
         }),
         stopping: Arc::clone(&stopping),
     });
@@ -150,6 +153,24 @@ struct Switch {
 struct State {
     balancer: Balancer,
     counts: BTreeMap<String, Count>,
+    /// Each request holds its release's until it is answered, or nobody waits for it any more.
+    under_way: BTreeMap<String, Arc<()>>,
+}
+
+impl State {
+    fn pick(&mut self) -> Option<(Picked, Arc<()>)> {
+        let picked = self.balancer.pick()?;
+        let held = self.under_way.entry(picked.release.clone()).or_default();
+        Some((picked, Arc::clone(held)))
+    }
+
+    fn counted(&self) -> BTreeMap<String, Count> {
+        let mut counts = self.counts.clone();
+        for (release, held) in &self.under_way {
+            counts.entry(release.clone()).or_default().under_way = Arc::strong_count(held) - 1;
+        }
+        counts
+    }
 }
 
 impl Switch {
@@ -159,8 +180,7 @@ impl Switch {
     }
 
     async fn forward(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let picked = self.state().balancer.pick();
-        let Some(picked) = picked else {
+        let Some((picked, _under_way)) = self.state().pick() else {
             return wire::plain(StatusCode::SERVICE_UNAVAILABLE, "no release has a weight\n");
         };
         let answer = match picked.instance {
@@ -221,7 +241,7 @@ impl Switch {
                 Ok(instances) => wire::json(StatusCode::OK, self.state().balancer.place(instances)),
                 Err(refused) => refused,
             },
-            (Method::GET, "/counts") => wire::json(StatusCode::OK, &self.state().counts),
+            (Method::GET, "/counts") => wire::json(StatusCode::OK, &self.state().counted()),
             (Method::POST, "/stop") => {
                 self.stopping.send_replace(true);
                 wire::json(StatusCode::OK, &())
@@ -372,6 +392,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_is_under_way_until_it_is_answered() {
+        let (address, handle, _serving) = switch(LONG).await;
+        let instance = wire::listen(loopback()).await.unwrap();
+        let v1 = instance.local_addr().unwrap();
+        handle.place(&at(&[("v1", &[v1])])).await.unwrap();
+        handle.set(&weights(0, &[("v1", 1)])).await.unwrap();
+        let asking = tokio::spawn(async move { ask(address, get("/"), LONG).await });
+        let (asked, _) = instance.accept().await.unwrap();
+        handle.set(&weights(1, &[("v2", 1)])).await.unwrap();
+        assert!(!handle.is_at_rest().await.unwrap());
+        drop(asked);
+        asking.await.unwrap().unwrap();
+        assert!(handle.is_at_rest().await.unwrap());
+    }
+
+    #[tokio::test]
     async fn a_dead_a_missing_and_a_silent_instance_fail_for_the_user_and_count_against_their_release()
      {
         let (address, handle, _serving) = switch(Duration::from_millis(100)).await;
@@ -394,9 +430,9 @@ mod tests {
             assert_eq!(answer.headers()[RELEASE_HEADER], "v2");
             let counted = Count {
                 requests,
-                failed: 0,
                 unreachable,
                 timed_out,
+                ..Count::default()
             };
             assert_eq!(handle.counts().await.unwrap()["v2"], counted);
         }
