@@ -2,14 +2,16 @@
 //! the cause.
 //!
 //! Elsewhere is *as bad* when the condition holds there by the same comparisons, and lies at least
-//! half as far beyond its bound as on the candidate, or cannot be told from the candidate by the
-//! counts of the last poll (z below 3). A stable arm at 6 % therefore does not excuse a candidate
-//! at 31 % where 5 % is allowed. With `for` and `average` the stable arm's last bad moment counts for
+//! half as far beyond its bound as on the candidate, in the last poll or over the last bad polls
+//! together, or cannot be told from the candidate by the counts of the last poll (z below 3). A
+//! stable arm at 6 % therefore does not excuse a candidate at 31 % where 5 % is allowed. One poll
+//! alone would not do: what both arms share is asked about at each of hundreds of polls, and a small
+//! candidate's share strays far enough in some of them. With `for` and `average` the stable arm's last bad moment counts for
 //! as long as they reach back and one reading's life, so that one good poll of it does not put the
 //! blame on the candidate. With `times`, `consecutive` and `share` each poll that was as bad elsewhere
 //! is left to where it belongs, and the rest has to be enough.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     held::Counts,
@@ -26,6 +28,55 @@ use crate::{
 const HALF: f64 = 0.5;
 /// Standard deviations beyond which counts differ.
 const CLEARLY: f64 = 3.0;
+
+/// So many bad polls are looked at together.
+const TOGETHER: usize = 10;
+
+/// How far the candidate and the stable arm were beyond the bounds in the last bad polls, one pair for
+/// each comparison that has numbers; below zero on the good side.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Apart(VecDeque<Vec<Option<(f64, f64)>>>);
+
+impl Apart {
+    pub(super) fn add(&mut self, distances: Vec<Option<(f64, f64)>>) {
+        // The poll that is coming in makes it `TOGETHER`.
+        if self.0.len() + 1 >= TOGETHER {
+            self.0.pop_front();
+        }
+        self.0.push_back(distances);
+    }
+
+    /// Whether the stable arm was as far on the whole, with this poll.
+    fn is_as_far(&self, comparison: usize, now: Option<(f64, f64)>) -> bool {
+        let before = self
+            .0
+            .iter()
+            .filter_map(|poll| poll.get(comparison).copied().flatten());
+        let (trial, stable) = before
+            .chain(now)
+            .fold((0.0, 0.0), |sum, far| (sum.0 + far.0, sum.1 + far.1));
+        trial > 0.0 && stable >= HALF * trial
+    }
+}
+
+/// How far both arms are beyond each bound in the last poll.
+pub(super) fn distances(watched: &Watched, at: Timestamp) -> Vec<Option<(f64, f64)>> {
+    let (trial, _) = watched.explained(View::OnTrial, at);
+    let (stable, _) = watched.explained(View::Stable, at);
+    let pairs = trial.comparisons.iter().zip(&stable.comparisons);
+    pairs.map(|(trial, stable)| beyond(trial, stable)).collect()
+}
+
+fn beyond(trial: &ComparisonExplanation, stable: &ComparisonExplanation) -> Option<(f64, f64)> {
+    let signed = |one: &ComparisonExplanation| {
+        let distance = distance(one)?;
+        match one.truth == trial.truth {
+            true => Some(distance),
+            false => Some(-distance),
+        }
+    };
+    Some((signed(trial)?, signed(stable)?))
+}
 
 /// Whether the poll that is coming in is as bad elsewhere.
 pub(super) fn is_as_bad_now(watched: &Watched, at: Timestamp) -> bool {
@@ -87,18 +138,18 @@ fn as_bad_now(watched: &Watched, at: Timestamp) -> Option<Arc<str>> {
     if watched.truth(View::OnTrial, at) != Truth::True {
         return None;
     }
-    if is_as_bad(watched, View::Stable, at) {
-        return Some(
-            format!(
-                "the stable release is as bad: {}",
-                numbers(watched, View::Stable)
-            )
-            .into(),
-        );
-    }
-    if is_as_bad(watched, View::Before, at) {
-        let numbers = numbers(watched, View::Before);
-        return Some(format!("it was as bad before the deployment: {numbers}").into());
+    for (view, sentence) in [
+        (View::Stable, "the stable release is as bad"),
+        (View::Before, "it was as bad before the deployment"),
+    ] {
+        if is_as_bad(watched, view, at) {
+            let (there, here) = (numbers(watched, view), numbers(watched, View::OnTrial));
+            return Some(if there == here {
+                format!("{sentence}: {there}").into()
+            } else {
+                format!("{sentence}: {there}; the candidate: {here}").into()
+            });
+        }
     }
     None
 }
@@ -111,9 +162,13 @@ fn is_as_bad(watched: &Watched, view: View, at: Timestamp) -> bool {
             .comparisons
             .iter()
             .zip(&other.comparisons)
-            .filter(|(trial, _)| trial.decisive)
-            .all(|(trial, other)| {
-                trial.truth == other.truth && (is_as_far(trial, other) || is_alike(watched, view))
+            .enumerate()
+            .filter(|(_, (trial, _))| trial.decisive)
+            .all(|(index, (trial, other))| {
+                let together =
+                    || view == View::Stable && watched.apart.is_as_far(index, beyond(trial, other));
+                trial.truth == other.truth
+                    && (is_as_far(trial, other) || together() || is_alike(watched, view))
             })
 }
 

@@ -353,7 +353,10 @@ fn what_is_as_bad_elsewhere_is_not_blamed_on_the_candidate() {
     tell(&mut *evidence, 1, "errors", &STABLE, counts(28, 100));
     assert_eq!(
         evidence.also_elsewhere(at(1)).as_deref(),
-        Some("the stable release is as bad: errors is 28 % (28 of 100 requests)")
+        Some(
+            "the stable release is as bad: errors is 28 % (28 of 100 requests); the candidate: \
+             errors is 30 % (30 of 100 requests)"
+        )
     );
     // A breath later the stable arm had one good poll; much later it has recovered.
     tell(&mut *evidence, 2, "errors", &CANDIDATE, counts(30, 100));
@@ -373,6 +376,44 @@ fn what_is_as_bad_elsewhere_is_not_blamed_on_the_candidate() {
         tell(&mut *evidence, second, "errors", &STABLE, counts(1, 100));
     }
     assert_eq!(evidence.also_elsewhere(at(9)), None);
+}
+
+/// What both arms share is asked about at hundreds of polls; a small candidate's share strays.
+#[test]
+fn one_poll_that_strays_blames_nobody() {
+    let mut evidence = watch("errors > 5%", 3);
+    for second in 1..=12 {
+        let bad = if second == 12 {
+            36
+        } else {
+            20 + second as u64 % 3
+        };
+        tell(
+            &mut *evidence,
+            second,
+            "errors",
+            &CANDIDATE,
+            counts(bad, 100),
+        );
+        tell(&mut *evidence, second, "errors", &STABLE, counts(150, 900));
+    }
+    assert_eq!(words(&*evidence, 12), "fail");
+    assert!(
+        evidence.also_elsewhere(at(12)).is_some(),
+        "21 % in eleven polls, and 36 % in one, with 17 % on the stable arm"
+    );
+    // A candidate that really became far worse is found within the polls that are looked at.
+    for second in 13..=22 {
+        tell(
+            &mut *evidence,
+            second,
+            "errors",
+            &CANDIDATE,
+            counts(60, 100),
+        );
+        tell(&mut *evidence, second, "errors", &STABLE, counts(150, 900));
+    }
+    assert_eq!(evidence.also_elsewhere(at(22)), None);
 }
 
 #[test]
@@ -403,7 +444,7 @@ fn what_was_broken_before_is_not_blamed_on_the_candidate() {
     );
     assert_eq!(
         evidence.also_elsewhere(at(1)).as_deref(),
-        Some("it was as bad before the deployment: orders is 2")
+        Some("it was as bad before the deployment: orders is 2; the candidate: orders is 1")
     );
     let mut evidence = rule("p95 > 1.5 * baseline", 0).begin(&start);
     tell(&mut *evidence, 1, "p95", &CANDIDATE, Sample::Gauge(800.0));

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    attribution::{self, Apart},
     average::Averaged,
     held::{Counts, Held, believed},
     polls::{Poll, Polls, Said},
@@ -49,6 +50,8 @@ pub(super) struct Watched {
     blamed: Polls,
     /// Events of the stretch in which it was bad, one for each value that the condition reads.
     sums: Vec<Counts>,
+    /// How far beyond its bounds each arm was in the last polls that were bad.
+    pub(super) apart: Apart,
     /// When the stable arm was last seen to be as bad.
     pub(super) stable_bad: Option<Timestamp>,
 }
@@ -81,6 +84,7 @@ impl Watched {
             polls: Polls::default(),
             blamed: Polls::default(),
             sums: vec![Counts::default(); count],
+            apart: Apart::default(),
             stable_bad: None,
             terms,
         }
@@ -226,6 +230,14 @@ impl Watched {
             }
             self.polls.add(&poll);
             self.blamed.add(&blamed);
+            match poll.seen {
+                Seen::Bad if self.on_trial == Arm::Candidate => {
+                    let distances = attribution::distances(self, before);
+                    self.apart.add(distances);
+                }
+                Seen::Good => self.apart = Apart::default(),
+                _ => {}
+            }
             if self.on_trial == Arm::Candidate && self.truth(View::Stable, before) == Truth::True {
                 self.stable_bad = Some(before);
             }
@@ -250,7 +262,7 @@ impl Watched {
 
     /// What is as bad elsewhere is not bad for the candidate.
     fn blamed_for(&self, seen: Seen, at: Timestamp) -> Seen {
-        if seen == Seen::Bad && super::attribution::is_as_bad_now(self, at) {
+        if seen == Seen::Bad && attribution::is_as_bad_now(self, at) {
             Seen::Good
         } else {
             seen
@@ -410,7 +422,7 @@ impl Evidence for Watched {
     }
 
     fn also_elsewhere(&self, at: Timestamp) -> Option<Arc<str>> {
-        super::attribution::also_elsewhere(self, at)
+        attribution::also_elsewhere(self, at)
     }
 
     fn explain(&self, at: Timestamp) -> Explanation {
