@@ -158,7 +158,7 @@ impl Engine {
         if let Some(active) = &mut self.state.active {
             active.count_crashes(observation);
             active.see(at, observation);
-            active.watch_what_takes_over(at, observation);
+            active.watch_what_arrives(at, observation);
         }
         self.state.seen = Some(Seen {
             asked_at,
@@ -188,18 +188,24 @@ impl Active {
     }
 
     /// A candidate that takes the place of what runs is watched from its first traffic on, while
-    /// it is still taking over.
-    fn watch_what_takes_over(&mut self, at: Timestamp, observation: &Observation) {
+    /// it is still taking over; one that others bring, from when it is there.
+    fn watch_what_arrives(&mut self, at: Timestamp, observation: &Observation) {
         let takes_over = matches!(
             self.steps.get(self.index),
             Some(Step::Converge { placement, .. }) if placement.is_in_place()
-        );
-        if takes_over
+        ) && observation.weight(&self.candidate) > Weight::NONE;
+        // What was announced is watched when it is there: before, others answer.
+        let is_there = self.is_announced()
+            && matches!(self.steps.get(self.index), Some(Step::Bake { .. }))
+            && self
+                .step
+                .as_ref()
+                .is_some_and(|step| step.good_since.is_some());
+        if (takes_over || is_there)
             && self.step.is_some()
             && self.watch.is_none()
             && self.rollback.is_none()
             && self.promoted_by.is_none()
-            && observation.weight(&self.candidate) > Weight::NONE
         {
             self.begin_watch(at);
         }

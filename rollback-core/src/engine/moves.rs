@@ -37,7 +37,7 @@ impl Active {
             }
             Some(Step::Verify { .. }) => true,
             // A platform that does not say who carries how much is watched from here on.
-            Some(Step::Bake { .. }) => self.watch.is_none(),
+            Some(Step::Bake { .. }) => self.watch.is_none() && !self.is_announced(),
             _ => false,
         };
         if watch {

@@ -9,10 +9,10 @@ use std::{
 use rollback_core::{
     entry::{Fact, PlanKind, Step, TaskState},
     model::{
-        Arm, ChangeId, DeploymentId, HoldReason, MetricId, Observation, PolicyDigest, ReleaseId,
-        Scope, Timestamp, Verdict, Weight,
+        Arm, ArmState, ChangeId, DeploymentId, HoldReason, MetricId, Observation, PolicyDigest,
+        ReleaseId, Scope, Timestamp, Verdict, Weight,
     },
-    policy::{Policy, Rule},
+    policy::{Mode, Policy, Rule},
 };
 
 use super::sights::{Sight, Total};
@@ -206,7 +206,7 @@ impl Open {
                     }
                     Some(Step::Verify { .. }) => true,
                     // What somebody else deployed is watched from where it stands.
-                    Some(Step::Bake { .. }) => self.watch_since.is_none(),
+                    Some(Step::Bake { .. }) => self.watch_since.is_none() && !self.is_announced(),
                     _ => false,
                 };
                 if begins {
@@ -322,6 +322,11 @@ impl Open {
         }
     }
 
+    /// Others said that they bring it.
+    fn is_announced(&self) -> bool {
+        self.policy.mode == Mode::Observe && !self.adopted
+    }
+
     /// What takes the place of what runs is watched from its first traffic on.
     pub(super) fn look(&mut self, at: Timestamp, seen: &Observation) {
         let takes_over = self
@@ -331,11 +336,23 @@ impl Open {
             .is_some_and(
                 |step| matches!(step, Step::Converge { placement, .. } if placement.is_in_place()),
             );
-        if takes_over
+        let bakes = self
+            .step
+            .as_ref()
+            .and_then(|running| self.steps.get(running.index))
+            .is_some_and(|step| matches!(step, Step::Bake { .. }));
+        let is_ready = seen
+            .arm(&self.candidate)
+            .is_some_and(|arm| arm.state == ArmState::Ready);
+        let serves = seen.weight(&self.candidate) > Weight::NONE;
+        let is_there = self.is_announced()
+            && bakes
+            && is_ready
+            && (serves || seen.wanted.weight(&self.candidate) == Weight::NONE);
+        if ((takes_over && serves) || is_there)
             && self.watch_since.is_none()
             && self.rollback.is_none()
             && !self.promoted
-            && seen.weight(&self.candidate) > Weight::NONE
         {
             self.begin_watch(at);
         }

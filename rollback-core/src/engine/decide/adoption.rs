@@ -180,6 +180,11 @@ impl Active {
         }
     }
 
+    /// Whether others said that they bring it, and only tell us.
+    pub(in crate::engine) fn is_announced(&self) -> bool {
+        self.observes() && !self.adopted
+    }
+
     /// Whether somebody else moves the platform for this deployment.
     pub(in crate::engine) fn is_led_by_others(&self) -> bool {
         self.adopted || self.observes()
