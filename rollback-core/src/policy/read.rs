@@ -25,7 +25,7 @@ impl Policy {
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Self, PolicyError> {
         refuse_long(text)?;
-        let Strict(value) = serde_saphyr::from_str(text).map_err(|error| {
+        let Strict(value) = super::tree::parse(text).map_err(|error| {
             let place = error.location().map(|at| super::tree::here(at, 1));
             let message = error.without_snippet().to_string();
             PolicyError::new(unreadable("YAML", &message), place, Some(text))

@@ -36,8 +36,14 @@ pub(crate) struct Entry {
 impl Node {
     /// Reads YAML, and so JSON.
     pub(crate) fn from_yaml(text: &str) -> Result<Self, serde_saphyr::Error> {
-        serde_saphyr::from_str::<Spanned<Tree>>(text).map(Self::from)
+        parse::<Spanned<Tree>>(text).map(Self::from)
     }
+}
+
+/// Reads YAML as its version 1.2 has it: `on`, `no` and `y` are words, only `true` and `false` are
+/// not.
+pub(super) fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
 }
 
 pub(crate) fn here(location: Location, width: usize) -> Place {
@@ -135,5 +141,38 @@ impl<'de> Deserialize<'de> for Tree {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_true_and_false_are_flags() {
+        let text = |word: &str| Value::Text(word.to_owned());
+        for (written, value) in [
+            ("true", Value::Flag(true)),
+            ("false", Value::Flag(false)),
+            ("'true'", text("true")),
+            ("y", text("y")),
+            ("Y", text("Y")),
+            ("n", text("n")),
+            ("yes", text("yes")),
+            ("No", text("No")),
+            ("on", text("on")),
+            ("OFF", text("OFF")),
+        ] {
+            let node = Node::from_yaml(written).unwrap();
+            assert_eq!(node.value, value, "{written}");
+            let Value::Map(entries) = Node::from_yaml(&format!("{written}: {written}"))
+                .unwrap()
+                .value
+            else {
+                panic!("{written}");
+            };
+            assert_eq!(entries[0].key, written.trim_matches('\''), "{written}");
+            assert_eq!(entries[0].node.value, value, "{written}");
+        }
     }
 }
