@@ -43,6 +43,9 @@ pub enum HoldReason {
         trigger: TriggerId,
         /// The metric.
         metric: Option<MetricId>,
+        /// What is bad on the candidate; none where its sentence is told beside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Arc<str>>,
         /// Why the candidate is not blamed.
         why: Arc<str>,
     },
@@ -136,8 +139,14 @@ impl fmt::Display for HoldReason {
                 write!(f, "{} cannot tell: {why}", trigger.name)
             }
             Self::Blind { trigger, why } => write!(f, "{} cannot see: {why}", trigger.name),
-            Self::ExternalCause { trigger, why, .. } => {
-                write!(f, "{} failed, and not by this release: {why}", trigger.name)
+            Self::ExternalCause {
+                trigger, seen, why, ..
+            } => {
+                write!(f, "{} failed, and not by this release: ", trigger.name)?;
+                if let Some(seen) = seen {
+                    write!(f, "{seen}; ")?;
+                }
+                f.write_str(why)
             }
             Self::NoTarget { why } => write!(f, "no release to return to: {why}"),
             Self::Irreversible { cause, why } => write!(

@@ -256,7 +256,11 @@ impl Engine {
         active: &Active,
         cause: &Cause,
     ) -> Option<Option<Fact>> {
-        let Cause::Trigger { trigger, .. } = cause else {
+        let Cause::Trigger {
+            trigger,
+            explanation,
+        } = cause
+        else {
             return None;
         };
         let rule = active.watch.as_ref()?.find(trigger)?;
@@ -271,6 +275,7 @@ impl Engine {
             reason: HoldReason::ExternalCause {
                 trigger: trigger.clone(),
                 metric: None,
+                seen: Some(explanation.sentence.as_str().into()),
                 why,
             },
             exits: vec![

@@ -68,6 +68,7 @@ impl Engine {
             (Some(why), _) => HoldReason::ExternalCause {
                 trigger: rule.id.clone(),
                 metric: None,
+                seen: None,
                 why,
             },
             (None, None) => HoldReason::NoTarget {
