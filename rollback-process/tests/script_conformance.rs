@@ -152,17 +152,17 @@ impl DeployerHarness for Scripts {
 
 #[tokio::test]
 async fn a_script_with_two_verbs_keeps_the_promises_of_a_deployer() {
-    // What needs two arms, weights, compare-and-set, or a platform that rolls back by itself.
+    // What needs two arms, weights, compare-and-set, a pace, or a platform that rolls back by itself.
     Scripts::new(false, |deployer| deployer)
-        .keeps_its_promises(8)
+        .keeps_its_promises(11)
         .await;
 }
 
 #[tokio::test]
 async fn with_update_traffic_it_keeps_all_promises_about_weights() {
     let extend = |deployer: ScriptDeployer| deployer.with_update_traffic().with_retire();
-    // Compare-and-set, and rolling back by itself.
-    Scripts::new(false, extend).keeps_its_promises(2).await;
+    // Compare-and-set, paces, and rolling back by itself.
+    Scripts::new(false, extend).keeps_its_promises(5).await;
 }
 
 #[tokio::test]
@@ -175,6 +175,6 @@ async fn with_a_status_that_has_marks_it_is_compare_and_set() {
             .compares_etag()
             .env("COMPARES", "yes")
     };
-    // Rolling back by itself.
-    Scripts::new(true, extend).keeps_its_promises(1).await;
+    // Paces, and rolling back by itself.
+    Scripts::new(true, extend).keeps_its_promises(4).await;
 }

@@ -23,6 +23,7 @@ enum Defect {
     IgnoresTheMark,
     TellsNoTag,
     TakesTrafficUnasked,
+    StartsBeforeItStops,
     CallsEverythingReady,
     RetiresWhatServes,
     ChecksNothing,
@@ -102,6 +103,14 @@ impl Deployer for Broken {
                     .with(|model| model.foreign_change(service, wanted));
                 return Ok(Accepted::default());
             }
+            (Defect::StartsBeforeItStops, Change::Converge { release, placement })
+                if placement.is_in_place() =>
+            {
+                request.change = Change::Converge {
+                    release: release.clone(),
+                    placement: Placement::Beside,
+                };
+            }
             (Defect::RetiresWhatServes, Change::Retire { release }) => {
                 let wanted = seen.wanted.without(release);
                 self.platform
@@ -160,6 +169,10 @@ async fn every_defect_of_a_deployer_is_named_by_a_case() {
         (
             Defect::TakesTrafficUnasked,
             "converging_beside_leaves_the_traffic",
+        ),
+        (
+            Defect::StartsBeforeItStops,
+            "stopping_first_never_serves_both",
         ),
         (
             Defect::CallsEverythingReady,

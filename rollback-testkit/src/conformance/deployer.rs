@@ -18,6 +18,10 @@ use rollback_core::{
     ports::{Capabilities, Deployer},
 };
 
+use super::paces::{
+    a_roll_that_gets_stuck_leaves_what_serves, rolling_keeps_its_bounds,
+    stopping_first_never_serves_both,
+};
 use super::report::{CaseResult, Ran, Report, ensure};
 
 /// A service that a case has for itself.
@@ -96,6 +100,9 @@ pub async fn deployer(harness: &dyn DeployerHarness) -> Report {
         a_missing_release_is_refused,
         converging_beside_leaves_the_traffic,
         converging_in_place_takes_the_traffic_over,
+        rolling_keeps_its_bounds,
+        a_roll_that_gets_stuck_leaves_what_serves,
+        stopping_first_never_serves_both,
         a_stale_expectation_is_a_conflict,
         a_stale_mark_is_a_conflict,
         the_same_change_twice_is_not_doubled,
@@ -114,10 +121,10 @@ pub async fn deployer(harness: &dyn DeployerHarness) -> Report {
 }
 
 /// One case's view of the adapter.
-struct Stage<'a> {
-    harness: &'a dyn DeployerHarness,
+pub(super) struct Stage<'a> {
+    pub(super) harness: &'a dyn DeployerHarness,
     deployer: Arc<dyn Deployer>,
-    can: Capabilities,
+    pub(super) can: Capabilities,
     ground: Ground,
     deployment: DeploymentId,
     steps: AtomicU32,
@@ -136,21 +143,21 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn stable(&self) -> &ReleaseId {
+    pub(super) fn stable(&self) -> &ReleaseId {
         &self.ground.stable.id
     }
 
-    async fn release(&self, kind: ReleaseKind) -> Release {
+    pub(super) async fn release(&self, kind: ReleaseKind) -> Release {
         self.harness.release(&self.ground, kind).await
     }
 
-    async fn look(&self) -> Result<Observation, String> {
+    pub(super) async fn look(&self) -> Result<Observation, String> {
         let look = self.deployer.observe(&self.ground.service).await;
         look.map_err(|error| format!("observe: {error}"))
     }
 
     /// Looks until what is seen is as it should be.
-    async fn until(
+    pub(super) async fn until(
         &self,
         what: &str,
         holds: impl Fn(&Observation) -> bool,
@@ -199,7 +206,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Sends a change that is decided for what is seen now.
-    async fn change(
+    pub(super) async fn change(
         &self,
         change: Change,
         release: Option<&Release>,
@@ -247,7 +254,7 @@ fn conformance_deployment() -> DeploymentId {
     DeploymentId::new("conformance").expect("printable, without spaces")
 }
 
-fn converge(release: &ReleaseId, placement: Placement) -> Change {
+pub(super) fn converge(release: &ReleaseId, placement: Placement) -> Change {
     Change::Converge {
         release: release.clone(),
         placement,

@@ -19,6 +19,7 @@ mod in_memory;
 mod journal;
 mod metric_source;
 mod notifier;
+mod paces;
 mod report;
 mod trigger;
 
