@@ -146,6 +146,15 @@ impl Policy {
         self.metrics.iter().find(|metric| metric.id == *id)
     }
 
+    /// For how long the candidate is watched under traffic at least: the waits of its strategy and
+    /// the bake. Gates, which may be opened at once, do not count.
+    #[must_use]
+    pub fn watched_for(&self) -> Duration {
+        let phases = self.strategy.watched();
+        let lengths = phases.iter().map(|(_, length)| length.unwrap_or(self.bake));
+        lengths.fold(Duration::ZERO, Duration::saturating_add)
+    }
+
     /// How long a rule may be without sight at most, whichever it is.
     #[must_use]
     pub fn longest_blindness(&self) -> Duration {

@@ -305,6 +305,30 @@ prop_compose! {
     }
 }
 
+/// A canary is watched at each of its shares, and not in the bake alone.
+#[test]
+fn waits_count_for_what_takes_long() {
+    let policy = |strategy: &str| {
+        format!(
+            r#"{{"poll": "1s", "bake": "5s", "strategy": {strategy},
+            "metrics": {{"errors": {{"unit": "ratio", "per": "arm", "bad": "b", "total": "t"}}}},
+            "triggers": [{{"name": "errors", "when": "errors > 5%", "for": "12s"}}]}}"#
+        )
+    };
+    let canary = policy(r#"{"canary": {"steps": ["10%", "100%"], "wait": "10s"}}"#);
+    assert_eq!(
+        Policy::from_json(&canary).unwrap().watched_for(),
+        Duration::from_secs(15)
+    );
+    let error = Policy::from_json(&policy(r#""blue_green""#)).unwrap_err();
+    assert!(error.to_string().contains("the bake lasts 5s"), "{error}");
+    let error = Policy::from_json(&canary.replace("12s", "20s")).unwrap_err();
+    assert!(
+        error.to_string().contains("waits and bake last 15s"),
+        "{error}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

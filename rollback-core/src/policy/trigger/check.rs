@@ -51,7 +51,7 @@ pub(in crate::policy) fn check(
         }
         Rule::Host => Duration::ZERO,
     };
-    if !rule.delay.is_zero() && earliest + rule.delay >= policy.bake {
+    if !rule.delay.is_zero() && earliest + rule.delay >= policy.watched_for() {
         let text = duration_text;
         let fails = match earliest {
             Duration::ZERO => String::new(),
@@ -60,9 +60,9 @@ pub(in crate::policy) fn check(
         return Err(Problem::new(
             (index, "delay"),
             format!(
-                "it can never act: {fails}the action follows {} later, and the bake lasts {}",
+                "it can never act: {fails}the action follows {} later, and {}",
                 text(rule.delay),
-                text(policy.bake)
+                watch(policy)
             ),
             "make `delay` shorter, or `bake` longer",
         ));
@@ -130,7 +130,7 @@ fn in_time(
     kind: &'static str,
 ) -> Result<Duration, Problem> {
     let least = shape.least(policy.poll);
-    if least + warmup < policy.bake {
+    if least + warmup < policy.watched_for() {
         return Ok(least + warmup);
     }
     let text = duration_text;
@@ -151,12 +151,19 @@ fn in_time(
     };
     Err(Problem::new(
         (index, key),
-        format!(
-            "it can never fire: {why}, and the bake lasts {}",
-            text(policy.bake)
-        ),
+        format!("it can never fire: {why}, and {}", watch(policy)),
         "make that shorter, or `bake` longer",
     ))
+}
+
+/// For how long there is traffic to watch.
+fn watch(policy: &Policy) -> String {
+    let watched = policy.watched_for();
+    if watched == policy.bake {
+        format!("the bake lasts {}", duration_text(watched))
+    } else {
+        format!("waits and bake last {}", duration_text(watched))
+    }
 }
 
 fn alarm(policy: &Policy, index: usize, id: &MetricId) -> Result<Duration, Problem> {
@@ -254,12 +261,12 @@ fn compare(policy: &Policy, index: usize, id: &MetricId) -> Result<Duration, Pro
             "give the metric `bad` and `total` in place of `query`",
         );
     }
-    if metric.warmup >= policy.bake {
+    if metric.warmup >= policy.watched_for() {
         return problem(
             format!(
-                "it can never fire: `{id}` is judged after {} of warm-up, and the bake lasts {}",
+                "it can never fire: `{id}` is judged after {} of warm-up, and {}",
                 duration_text(metric.warmup),
-                duration_text(policy.bake)
+                watch(policy)
             ),
             "make `warmup` shorter, or `bake` longer",
         );
