@@ -143,12 +143,7 @@ fn as_bad_now(watched: &Watched, at: Timestamp) -> Option<Arc<str>> {
         (View::Before, "it was as bad before the deployment"),
     ] {
         if is_as_bad(watched, view, at) {
-            let (there, here) = (numbers(watched, view), numbers(watched, View::OnTrial));
-            return Some(if there == here {
-                format!("{sentence}: {there}").into()
-            } else {
-                format!("{sentence}: {there}; the candidate: {here}").into()
-            });
+            return Some(format!("{sentence}: {}", numbers(watched, view)).into());
         }
     }
     None
