@@ -44,13 +44,8 @@ pub(crate) struct Guarded {
     /// Deploy by this script, called with `deploy`, `rollback` and what --verbs names, instead of by a COMMAND [env: DEPLOYMENT_SCRIPT]
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// What the script understands besides `deploy` and `rollback`
-    #[arg(
-        long,
-        value_name = "VERBS",
-        value_delimiter = ',',
-        default_value = "update-traffic"
-    )]
+    /// What the script understands besides `deploy` and `rollback`; without it no more is asked of it
+    #[arg(long, value_name = "VERBS", value_delimiter = ',')]
     verbs: Vec<Verb>,
     /// Where the service answers, for metrics that are read from its instances [default: that of --health-url]
     #[arg(long, value_name = "HOST:PORT")]
@@ -190,12 +185,17 @@ fn read_policy(
         Policy::from_yaml(&text)
     };
     read.map_err(|why| match written_in(&text) {
-        Some(dialect) => Trouble::asked(format!(
-            "policy {name}: it is not written in the native form; it reads well with --dialect {}",
-            dialect.name()
-        )),
+        Some(dialect) => Trouble::asked(not_native(&name, dialect)),
         None => wrong(why),
     })
+}
+
+/// What to do about a policy in a dialect that nobody named.
+pub(crate) fn not_native(name: &str, dialect: Dialect) -> String {
+    format!(
+        "policy {name}: it is not written in the native form; it reads well with --dialect {}",
+        dialect.name()
+    )
 }
 
 /// The dialect in which a text makes sense, if it does in one.

@@ -13,6 +13,7 @@ use crate::{
     archive::must_exist,
     cli::{At, PolicyCheckArgs},
     exit::{BROKE, FINE, Fallible, Trouble, USAGE},
+    guarded::{not_native, written_in},
 };
 
 /// What a policy promises and leaves open.
@@ -21,12 +22,23 @@ pub(crate) fn check_policy(args: &PolicyCheckArgs) -> Fallible<u8> {
     let text = fs::read_to_string(&args.file)
         .map_err(|why| Trouble::asked(format!("{name}: {why}; check the path")))?;
     let mut options = CheckOptions::default().file(&name);
-    if let Some(dialect) = args.dialect.or_else(|| Dialect::of_file(&name)) {
+    let dialect = args.dialect.or_else(|| Dialect::of_file(&name));
+    if let Some(dialect) = dialect {
         options = options.dialect(dialect);
     }
     let report = check(&text, &options);
+    let meant = match dialect {
+        None if !report.is_valid() => written_in(&text),
+        _ => None,
+    };
     if args.json {
-        println!("{}", report.json());
+        let mut json = report.json();
+        if let (Some(dialect), Some(json)) = (meant, json.as_object_mut()) {
+            json.insert("reads_as".to_owned(), dialect.name().into());
+        }
+        println!("{json}");
+    } else if let Some(dialect) = meant {
+        return Err(Trouble::asked(not_native(&name, dialect)));
     } else {
         print!("{}", report.text());
     }

@@ -132,6 +132,7 @@ esac
         let policy = source("003/deployment-policy.yaml");
         let mut run = stage.guard(&["run", "--service", "shop", "--rehearse", "150"]);
         run.args(["--timeout", "60", "--env", image]);
+        run.args(["--verbs", "update-traffic"]);
         run.arg("--policy").arg(policy);
         // The document's own variables.
         run.env("PATH", &path)
@@ -163,6 +164,28 @@ esac
     );
     assert_eq!(stage.current(), "shop:2", "{told}");
     assert_eq!(calls().last().unwrap(), "traffic 0 2");
+}
+
+/// Nobody can tell by its name what it is: both say how to read it.
+#[test]
+fn document_004_is_recognised() {
+    let stage = Stage::new();
+    let file = source("004/config.json").display().to_string();
+    let hint = format!("it reads well with --dialect {DIALECT_OF_004}");
+    stage.ask(&["policy", "check", &file]).ended(2, &hint);
+    let health = ["--health-url", &stage.health];
+    let run = [&["run", "--policy", &file], &health[..], &["--", "true"]].concat();
+    stage.ask(&run).ended(2, &hint);
+    let told = stage.ask(&["policy", "check", "--json", &file]);
+    let json: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(json["reads_as"], DIALECT_OF_004, "{told}");
+    let named = ["policy", "check", "--dialect", DIALECT_OF_004, &file];
+    stage.ask(&named).ended(0, "What became of each key");
+    // A mistake in a native policy is that mistake.
+    let wrong = "bake: 10m\nmetrics: { errors: { unit: ratio, query: e } }\ntriggers: [ { name: high, when: 'erors > 5%' } ]\n";
+    let wrong = stage.file("rollback.yml", wrong).display().to_string();
+    let told = stage.ask(&["policy", "check", &wrong]);
+    told.ended(2, "did you mean `errors`?");
 }
 
 #[test]

@@ -226,7 +226,44 @@ fn the_action_hands_on_how_it_ended() {
     assert_eq!(action.output("outcome"), "refused");
     action
         .run(&[("GUARD_COMMAND", "")])
-        .ended(2, "`command` is empty");
+        .ended(2, "the inputs `command` and `script` are empty");
+    action
+        .run(&[("GUARD_COMMAND", "true"), ("GUARD_SCRIPT", "./deploy.sh")])
+        .ended(2, "`command` and `script` are both given");
+}
+
+/// A script instead of a command, metrics instead of health, and people who are told.
+#[test]
+fn the_action_hands_on_scripts_sources_and_notices() {
+    let stage = Stage::new();
+    stage.program(
+        "deploy.sh",
+        "#!/bin/sh\ncase $1 in deploy) echo \"$ARTEFACT\" >current ;; rollback) echo v1 >current ;; esac\n",
+    );
+    stage.file(
+        "rollback.yml",
+        "strategy: recreate\npoll: 200ms\nbake: 60s\nverify: { for: 400ms, within: 30s }\n\
+         metrics: { errors: { unit: ratio, per: service, source: metrics, query: error_rate } }\n\
+         triggers: [ { name: many_errors, when: 'errors > 5%', consecutive: 2 } ]\n",
+    );
+    let page = stage.page("/metrics.json");
+    let action = Action { stage };
+    let inputs = [
+        ("GUARD_ROLLBACK_COMMAND", ""),
+        ("GUARD_SCRIPT", "./deploy.sh"),
+        ("GUARD_ARTEFACT", "shop-sick"),
+        ("GUARD_RELEASE_NAME", "v2"),
+        ("GUARD_POLICY", "rollback.yml"),
+        ("GUARD_METRICS_URL", &page),
+        ("GUARD_METRICS_FORMAT", "json"),
+        ("GUARD_NOTIFY_FILE", "notices"),
+    ];
+    let told = action.run(&inputs);
+    told.ended(10, "many_errors");
+    assert_eq!(action.output("outcome"), "rolled_back", "{told}");
+    assert_eq!(action.stage.current(), "v1");
+    let notices = fs::read_to_string(action.stage.path("notices")).unwrap();
+    assert!(notices.contains("rolled back"), "{notices}");
 }
 
 /// What new users read first. `UPDATE_HELP=1` writes it anew: then read the difference.
