@@ -110,6 +110,15 @@ impl Guarded {
             Some(policy) => policy,
             None => self.watching.policy(service.as_str())?,
         };
+        if let Some(script) = &script
+            && policy.strategy != Strategy::recreate()
+            && !script.can(Verb::UpdateTraffic)
+            && !script.can(Verb::Rolling)
+        {
+            eprintln!(
+                "the policy's strategy asks more of a script than `deploy` and `rollback`: give --verbs update-traffic (or rolling) if it understands that, or write `strategy: recreate`"
+            );
+        }
         let policy = match self.rehearse {
             Some(times) => {
                 eprintln!(

@@ -117,7 +117,7 @@ pub(crate) async fn history(args: &HistoryArgs) -> Fallible<u8> {
     let all = archive.deployments().await?;
     if !args.json {
         println!(
-            "{:<10} {:<20} {:<24} {:<16} TOOK",
+            "{:<16} {:<20} {:<24} {:<16} TOOK",
             "DEPLOYMENT", "OPENED", "RELEASE", "OUTCOME"
         );
     }
@@ -141,7 +141,7 @@ pub(crate) async fn history(args: &HistoryArgs) -> Fallible<u8> {
         });
         let opened: String = past.opened.to_string().chars().take(19).collect();
         println!(
-            "{:<10} {opened:<20} {:<24} {:<16} {took}",
+            "{:<16} {opened:<20} {:<24} {:<16} {took}",
             past.deployment,
             past.name,
             past.word()
@@ -149,7 +149,7 @@ pub(crate) async fn history(args: &HistoryArgs) -> Fallible<u8> {
         if let Some((_, outcome)) = &past.ended
             && !matches!(outcome, Outcome::Promoted { .. } | Outcome::NoChange { .. })
         {
-            println!("{:<10} {}", "", names.named(&outcome.to_string()));
+            println!("{:<16} {}", "", names.named(&outcome.to_string()));
         }
     }
     Ok(FINE)

@@ -246,6 +246,14 @@ fn the_action_hands_on_scripts_sources_and_notices() {
          metrics: { errors: { unit: ratio, per: service, source: metrics, query: error_rate } }\n\
          triggers: [ { name: many_errors, when: 'errors > 5%', consecutive: 2 } ]\n",
     );
+    // Without a word about its strategy a policy means blue-green, which the script cannot do.
+    let text = fs::read_to_string(stage.path("rollback.yml")).unwrap();
+    let wrong = stage.file("wrong.yml", &text.replace("strategy: recreate\n", ""));
+    let wrong = wrong.display().to_string();
+    let asked = ["run", "--script", "./deploy.sh", "--policy", &wrong];
+    let dry = ["--metrics-url", "http://127.0.0.1:9/", "--dry-run"];
+    let told = stage.ask(&[&asked[..], &dry[..]].concat());
+    assert!(told.err.contains("give --verbs update-traffic"), "{told}");
     let page = stage.page("/metrics.json");
     let action = Action { stage };
     let inputs = [
