@@ -33,6 +33,9 @@ pub(crate) async fn run(args: &RunArgs) -> Fallible<u8> {
             "the policy says `mode: observe`: give the deploy command after `--`; or deploy as ever, and `guard serve --verbs status` sees what runs",
         ));
     }
+    if args.rollback_command.is_some() && settings.script.is_some() {
+        eprintln!("--rollback-command is not used: the script's `rollback` leads back");
+    }
     let release = release(args, &settings)?;
     if args.dry_run {
         return preflight::say(args, &place, &settings, &release).await;

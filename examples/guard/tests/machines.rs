@@ -253,6 +253,7 @@ fn the_action_hands_on_scripts_sources_and_notices() {
     let asked = ["run", "--script", "./deploy.sh", "--policy", &wrong];
     let dry = ["--metrics-url", "http://127.0.0.1:9/", "--dry-run"];
     let told = stage.ask(&[&asked[..], &dry[..]].concat());
+    told.ended(13, "asks more than to deploy and to go back");
     assert!(told.err.contains("give --verbs update-traffic"), "{told}");
     let page = stage.page("/metrics.json");
     let action = Action { stage };
