@@ -60,7 +60,10 @@ impl Watching {
         let text = |duration: Duration| duration_text(duration);
         // No rule looks back further than so many polls.
         let over = self.monitor.clamp(self.every, self.every * 1_000);
-        let polls = over.as_millis() / self.every.as_millis().max(1);
+        // Of those that count after the settling, one may be missed.
+        let counts = over.min(self.monitor.saturating_sub(self.settle));
+        let polls = counts.as_millis() / self.every.as_millis().max(1);
+        let enough = polls.saturating_sub(1).clamp(1, FEWEST);
         let verification = json!({ VERIFY: { "when": "ready", "on_failure": "roll_back" } });
         let verifies = self.verify_command.is_some();
         let document = json!({
@@ -85,13 +88,21 @@ impl Watching {
                     "when": "health == 'down'",
                     "share": format!("{:.2}%", self.error_threshold * 100.0),
                     "over": text(over),
-                    "min_samples": polls.min(FEWEST),
+                    "min_samples": enough,
                 },
             ],
             "verify": { "for": text(self.every * 2), "within": text(self.every * 20 + self.settle) },
             "deadlines": { "converge": text(self.deploy_timeout) },
         });
-        Policy::from_json(&document.to_string()).map_err(Trouble::asked)
+        // The policy was written here: its places would say nothing to whoever gave the options.
+        Policy::from_json(&document.to_string()).map_err(|why| {
+            Trouble::asked(format!(
+                "these times do not go together: {}; {} (`bake` is --monitor, `poll` is --every, \
+                 `warmup` is --settle)",
+                why.message(),
+                why.fix()
+            ))
+        })
     }
 }
 
@@ -127,6 +138,27 @@ mod tests {
         for wrong in ["10", "-0.1", "1", "some"] {
             assert!(share(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// A short watch has fewer checks, and every rule can still fire in it.
+    #[test]
+    fn short_watches_are_watches() {
+        use clap::{Args, FromArgMatches};
+        let policy = |monitor: &str, every: &str, settle: &str| {
+            let command = Watching::augment_args(clap::Command::new("guard"));
+            let url = ["guard", "--health-url", "http://h/"];
+            let times = ["--monitor", monitor, "--every", every, "--settle", settle];
+            let given = command.get_matches_from(url.iter().chain(&times));
+            Watching::from_arg_matches(&given).unwrap().policy("shop")
+        };
+        for (monitor, every, settle) in [("6", "1", "1"), ("5m", "10", "30"), ("60", "10", "30")] {
+            assert!(
+                policy(monitor, every, settle).is_ok(),
+                "{monitor} {every} {settle}"
+            );
+        }
+        let why = policy("8", "10", "0").unwrap_err().to_string();
+        assert!(why.contains("`poll` is --every"), "{why}");
     }
 
     /// Document 002's defaults, literally.
