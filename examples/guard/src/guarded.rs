@@ -20,7 +20,7 @@ use crate::{
     notices::Told,
     place::Place,
     rehearsal::faster,
-    scripts::{Verb, VerbScript},
+    scripts::{self, Verb, VerbScript},
     settings::Settings,
     sources::Sources,
     watching::{VERIFY, Watching},
@@ -110,14 +110,10 @@ impl Guarded {
             Some(policy) => policy,
             None => self.watching.policy(service.as_str())?,
         };
-        if let Some(script) = &script
-            && policy.strategy != Strategy::recreate()
-            && !script.can(Verb::UpdateTraffic)
-            && !script.can(Verb::Rolling)
+        if script.is_some()
+            && let Some(why) = scripts::beyond(&policy, script.as_ref())
         {
-            eprintln!(
-                "the policy's strategy asks more of a script than `deploy` and `rollback`: give --verbs update-traffic (or rolling) if it understands that, or write `strategy: recreate`"
-            );
+            eprintln!("{why}");
         }
         let policy = match self.rehearse {
             Some(times) => {

@@ -8,10 +8,9 @@ use std::{
 
 use rollback::{
     model::{
-        Pace, Placement, Query, ReadRequest, Release, Sample, Scope, Subject, Timestamp, Window,
-        duration_text,
+        Query, ReadRequest, Release, Sample, Scope, Subject, Timestamp, Window, duration_text,
     },
-    policy::{Mode, Policy, Rule, lint},
+    policy::{Rule, lint},
     ports::MetricSource,
     sources::HttpHealth,
 };
@@ -22,7 +21,7 @@ use crate::{
     client,
     exit::{FINE, Fallible, REFUSED, Trouble},
     place::Place,
-    scripts::{Verb, VerbScript},
+    scripts,
     settings::Settings,
 };
 
@@ -61,7 +60,7 @@ pub(crate) async fn say(
                 .to_owned(),
         ),
     });
-    findings.extend(beyond(policy, script));
+    findings.extend(scripts::beyond(policy, script).map(Finding::Failed));
     for metric in &policy.metrics {
         findings.push(source_answers(place, settings, metric).await?);
     }
@@ -144,23 +143,6 @@ fn words(rule: &Rule, name: &str) -> String {
         Rule::When { condition, .. } => format!("{name}: {condition}"),
         _ => name.to_owned(),
     }
-}
-
-/// What the strategy asks of the deploy command and it cannot do: `run` is refused for it.
-fn beyond(policy: &Policy, script: Option<&VerbScript>) -> Option<Finding> {
-    let can = |verb| script.is_some_and(|script| script.can(verb));
-    let (lacks, verb) = match policy.strategy.placement() {
-        Placement::Beside => (!can(Verb::UpdateTraffic), "update-traffic"),
-        Placement::InPlace(Pace::Rolling { .. }) => (!can(Verb::Rolling), "rolling"),
-        _ => (false, ""),
-    };
-    let name = policy.strategy.name();
-    (lacks && policy.mode == Mode::Act).then(|| {
-        Finding::Failed(format!(
-            "`strategy: {name}` asks more than to deploy and to go back: give a --script and --verbs \
-             {verb} if it understands that, or write `strategy: recreate`"
-        ))
-    })
 }
 
 /// Whether the deploy command is there.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use rollback::{
-    model::{Release, ReleaseId},
-    policy::Policy,
+    model::{Pace, Placement, Release, ReleaseId},
+    policy::{Mode, Policy},
     ports::{Deployer, ReleaseStore},
     process::{ScriptDeployer, ScriptRelease},
 };
@@ -92,6 +92,23 @@ impl VerbScript {
     pub(crate) fn can(&self, verb: Verb) -> bool {
         self.verbs.contains(&verb)
     }
+}
+
+/// What the strategy asks of a deploy command, and it cannot do: `run` is refused for it.
+pub(crate) fn beyond(policy: &Policy, script: Option<&VerbScript>) -> Option<String> {
+    let can = |verb| script.is_some_and(|script| script.can(verb));
+    let (lacks, verb) = match policy.strategy.placement() {
+        Placement::Beside => (!can(Verb::UpdateTraffic), "update-traffic"),
+        Placement::InPlace(Pace::Rolling { .. }) => (!can(Verb::Rolling), "rolling"),
+        _ => (false, ""),
+    };
+    let name = policy.strategy.name();
+    (lacks && policy.mode == Mode::Act).then(|| {
+        format!(
+            "`strategy: {name}` asks more than to deploy and to go back: give --verbs {verb} with a \
+             --script that understands it, or write `strategy: recreate`"
+        )
+    })
 }
 
 /// The deployer of a place.

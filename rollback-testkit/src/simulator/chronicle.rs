@@ -90,10 +90,7 @@ impl Chronicle {
             };
         }
         let doubt = open.pending.is_some();
-        let step = open
-            .step
-            .as_ref()
-            .and_then(|running| open.steps.get(running.index));
+        let step = open.running();
         match (open.stage, step) {
             (Stage::Preflight, _) => "preflight",
             (Stage::Rollout, None) => "rollout:between",

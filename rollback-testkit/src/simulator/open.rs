@@ -214,11 +214,8 @@ impl Open {
                 }
             }
             Fact::StepDone { .. } => {
-                let step = self.step.take().and_then(|running| {
-                    let step = self.steps.get(running.index)?;
-                    Some(matches!(step, Step::Bake { .. }))
-                });
-                self.baked |= step == Some(true);
+                self.baked |= matches!(self.running(), Some(Step::Bake { .. }));
+                self.step = None;
             }
             Fact::GatePassed { gate, .. } => {
                 self.passed.insert(Arc::clone(gate));
@@ -322,6 +319,11 @@ impl Open {
         }
     }
 
+    /// The step that runs.
+    pub(super) fn running(&self) -> Option<&Step> {
+        self.steps.get(self.step.as_ref()?.index)
+    }
+
     /// Others said that they bring it.
     fn is_announced(&self) -> bool {
         self.policy.mode == Mode::Observe && !self.adopted
@@ -329,18 +331,11 @@ impl Open {
 
     /// What takes the place of what runs is watched from its first traffic on.
     pub(super) fn look(&mut self, at: Timestamp, seen: &Observation) {
-        let takes_over = self
-            .step
-            .as_ref()
-            .and_then(|running| self.steps.get(running.index))
-            .is_some_and(
-                |step| matches!(step, Step::Converge { placement, .. } if placement.is_in_place()),
-            );
-        let bakes = self
-            .step
-            .as_ref()
-            .and_then(|running| self.steps.get(running.index))
-            .is_some_and(|step| matches!(step, Step::Bake { .. }));
+        let step = self.running();
+        let takes_over = step.is_some_and(
+            |step| matches!(step, Step::Converge { placement, .. } if placement.is_in_place()),
+        );
+        let bakes = step.is_some_and(|step| matches!(step, Step::Bake { .. }));
         let is_ready = seen
             .arm(&self.candidate)
             .is_some_and(|arm| arm.state == ArmState::Ready);

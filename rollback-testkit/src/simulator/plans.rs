@@ -139,13 +139,14 @@ pub(super) fn longest(policy: &Policy) -> Duration {
 impl World<'_> {
     /// Somebody opens the gate that the rollout waits at, if it waits at one.
     pub(super) fn approve(&mut self) {
-        let gate = self.known.open.as_ref().and_then(|open| {
-            let running = open.step.as_ref()?;
-            match open.steps.get(running.index)? {
+        let gate = self
+            .known
+            .open
+            .as_ref()
+            .and_then(|open| match open.running()? {
                 Step::Gate { name, .. } => Some(Arc::clone(name)),
                 _ => None,
-            }
-        });
+            });
         if let Some(gate) = gate {
             self.happen(Event::Command(Command::Approve { gate }));
         }

@@ -138,6 +138,11 @@ impl Scenario {
         true
     }
 
+    /// Each policy in another version of it.
+    pub(super) fn redraw(&mut self, draw: impl FnMut(&Arc<Policy>) -> Arc<Policy>) {
+        self.policies = self.policies.iter().map(draw).collect();
+    }
+
     pub(super) fn kind(&self, release: &ReleaseId) -> Kind {
         self.releases
             .iter()

@@ -10,6 +10,7 @@ use rollback_core::{
 
 use super::{
     Invariant, MakeEngine, Report,
+    kinds::with_more_kinds,
     last_trial::last_deployment,
     plans::with_plan,
     random::Random,
@@ -31,27 +32,15 @@ pub(super) fn tell(seed: u64, make: MakeEngine<'_>) -> Report {
     let seasoned = !strict && orders.chance(300);
     let mut scenario = scenario;
     if strict {
-        scenario.policies = scenario
-            .policies
-            .iter()
-            .map(|policy| with_authority(policy, &mut orders))
-            .collect();
+        scenario.redraw(|policy| with_authority(policy, &mut orders));
     }
     let mut kinds = Random::seeded(seed ^ 0x0c0a_1e5c);
     if kinds.chance(250) {
-        scenario.policies = scenario
-            .policies
-            .iter()
-            .map(|policy| super::kinds::with_more_kinds(policy, &mut kinds))
-            .collect();
+        scenario.redraw(|policy| with_more_kinds(policy, &mut kinds));
     }
     let mut plans = Random::seeded(seed ^ 0x0071_a2ed);
     if plans.chance(400) {
-        scenario.policies = scenario
-            .policies
-            .iter()
-            .map(|policy| with_plan(policy, &mut plans))
-            .collect();
+        scenario.redraw(|policy| with_plan(policy, &mut plans));
     }
     let seasoned = seasoned && scenario.season();
     let mut world = World::new(make, scenario, random);

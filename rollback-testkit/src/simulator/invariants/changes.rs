@@ -248,11 +248,7 @@ pub(super) fn bystander(sight: &Sightline<'_>) -> Result<(), String> {
         open.stage != Stage::Preflight,
         "`{change}` is intended before there is a plan"
     );
-    let step = open
-        .step
-        .as_ref()
-        .and_then(|running| open.steps.get(running.index))
-        .and_then(Step::change);
+    let step = open.running().and_then(Step::change);
     hold!(
         step.as_ref() == Some(change),
         "`{change}` is intended, and the step is {step:?}"

@@ -57,11 +57,7 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
         }
         Fact::StepDone { .. } => {
             let open = open_of(sight)?;
-            let step = open
-                .step
-                .as_ref()
-                .and_then(|running| open.steps.get(running.index));
-            match step {
+            match open.running() {
                 Some(Step::Bake { .. }) => bake_passes(open),
                 Some(Step::Verify { .. }) => verified(open),
                 _ => Ok(()),

@@ -62,7 +62,7 @@ pub(super) fn waited_for(sight: &Sightline<'_>) -> Result<(), String> {
         What::Fact(Fact::GatePassed { gate, by, .. }) => {
             let open = open_of(sight)?;
             let running = open.step.as_ref();
-            let step = running.and_then(|running| open.steps.get(running.index));
+            let step = open.running();
             let asked = sight.entry.is_some_and(|entry| {
                 matches!(
                     &entry.input,
@@ -90,7 +90,7 @@ pub(super) fn waited_for(sight: &Sightline<'_>) -> Result<(), String> {
             let Some(running) = &open.step else {
                 return Ok(());
             };
-            match open.steps.get(running.index) {
+            match open.running() {
                 Some(Step::Gate { name, .. }) => {
                     hold!(
                         open.passed.contains(name),
