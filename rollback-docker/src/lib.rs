@@ -1,0 +1,24 @@
+//! Docker as a platform of the rollback library, on a Docker Engine (API 1.41 and newer).
+//!
+//! What must survive exactly, such as a service's specification or a container's configuration, is
+//! asked for and sent as the engine's own JSON ([`Engine`]), so that nothing which this crate does
+//! not know gets lost, and an unknown word of the engine is an unknown word, not an error. Streams
+//! (events, logs, measurements) go through `bollard`.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `client` | one engine: how it is reached, one request and its answer |
+//! | `wire` | the connection: what is certain about a request that failed |
+//! | `error` | the engine's answers in the words of the contract: sent, maybe sent, conflict |
+//! | `events` | waiting until something happens |
+//! | `image` | an image by what it is, not by a name that may move |
+
+mod client;
+mod error;
+mod events;
+mod image;
+mod wire;
+
+pub use client::{Engine, Query};
+pub use error::EngineError;
+pub use image::{Image, ImageId};
