@@ -29,14 +29,21 @@
 //! - On a full or read-only disk nothing that was answered is lost; appends go on when there is
 //!   space again.
 //!
+//! - With [`SealingKeys`], definitions of releases are kept encrypted; one that was changed, or put
+//!   in the place of another, is an error and never a definition.
+//!
 //! Besides the file there are SQLite's own `<file>-wal` and `<file>-shm`; all of them belong
 //! together and must be copied together, or while no controller runs. The file is created for its
 //! owner alone (mode 0600). It must lie on a local disk.
 //!
 //! | room | holds |
 //! |---|---|
+//! | `sealed` | the keys of the host and the form of a sealed definition: [`SealingKeys`] |
 //! | `sqlite` | the file: its form, the writer, the readers; [`verify`], [`services`], [`export`], [`salvage`] |
 
+mod sealed;
 mod sqlite;
+
+pub use sealed::{SealingKeyError, SealingKeys};
 
 pub use sqlite::{Audit, Lost, ServiceAudit, SqliteJournal, export, salvage, services, verify};

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use rollback_core::{
     entry::Entry,
-    model::{Release, ReleaseId, Seq, ServiceId, Timestamp},
-    ports::{Batch, Durability, Journal, JournalError, Lease, ReleaseStore, ReleaseStoreError},
+    model::{Seq, ServiceId, Timestamp},
+    ports::{Batch, Durability, Journal, JournalError, Lease, ReleaseStore},
 };
 use tokio::sync::oneshot;
 
@@ -26,6 +26,7 @@ use super::{
     schema,
     writer::{Answer, Ask, Clock, Request, Sealed, Settled, Shared, Writer},
 };
+use crate::sealed::SealingKeys;
 
 /// Decoding takes longer than reading, so a long answer is decoded on two threads.
 const READERS: usize = 2;
@@ -59,6 +60,7 @@ type Segment = oneshot::Receiver<Result<Entries, JournalError>>;
 #[derive(Clone)]
 pub struct SqliteJournal {
     inner: Arc<Inner>,
+    pub(super) keys: Option<SealingKeys>,
 }
 
 struct Inner {
@@ -74,6 +76,7 @@ impl fmt::Debug for SqliteJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteJournal")
             .field("path", &self.inner.path)
+            .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
 }
@@ -156,7 +159,18 @@ impl SqliteJournal {
                 readers,
                 writer: Some(writer),
             }),
+            keys: None,
         })
+    }
+
+    /// Keeps definitions of releases sealed under the first of these keys, and opens those that
+    /// are sealed under any of them. One that was kept plain stays readable, unless the keys refuse
+    /// that, and is sealed when its release is put again. Entries of the journal hold no
+    /// definitions.
+    #[must_use]
+    pub fn sealed(mut self, keys: SealingKeys) -> Self {
+        self.keys = Some(keys);
+        self
     }
 
     /// The file.
@@ -165,7 +179,7 @@ impl SqliteJournal {
         &self.inner.path
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Answer, JournalError> {
+    pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, JournalError> {
         let (answer, answered) = oneshot::channel();
         let sent = self
             .inner
@@ -178,7 +192,7 @@ impl SqliteJournal {
         }
     }
 
-    fn question<T>(
+    pub(super) fn question<T>(
         &self,
         make: impl FnOnce(oneshot::Sender<T>) -> Question,
     ) -> Result<oneshot::Receiver<T>, JournalError> {
@@ -241,7 +255,7 @@ impl SqliteJournal {
         }
     }
 
-    fn stopped(&self) -> JournalError {
+    pub(super) fn stopped(&self) -> JournalError {
         stopped(&self.inner.path)
     }
 }
@@ -355,46 +369,6 @@ impl Journal for SqliteJournal {
 
     fn release_store(self: Arc<Self>) -> Option<Arc<dyn ReleaseStore>> {
         Some(self)
-    }
-}
-
-#[async_trait]
-impl ReleaseStore for SqliteJournal {
-    async fn put(&self, service: &ServiceId, release: &Release) -> Result<(), ReleaseStoreError> {
-        let body = serde_json::to_vec(release).map_err(|error| ReleaseStoreError {
-            why: format!(
-                "the definition of release `{}` cannot be written: {error}",
-                release.id
-            ),
-        })?;
-        let ask = Ask::Keep {
-            service: service.clone(),
-            release: release.id.clone(),
-            body,
-        };
-        self.ask(ask).await.map(drop).map_err(of_store)
-    }
-
-    async fn get(
-        &self,
-        service: &ServiceId,
-        release: &ReleaseId,
-    ) -> Result<Option<Release>, ReleaseStoreError> {
-        let answered = self
-            .question(|answer| Question::Release {
-                service: service.clone(),
-                release: release.clone(),
-                answer,
-            })
-            .map_err(of_store)?;
-        let found = answered.await.unwrap_or_else(|_| Err(self.stopped()));
-        found.map_err(of_store)
-    }
-}
-
-fn of_store(error: JournalError) -> ReleaseStoreError {
-    ReleaseStoreError {
-        why: error.to_string(),
     }
 }
 

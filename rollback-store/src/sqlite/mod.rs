@@ -8,6 +8,7 @@ mod marks;
 mod reader;
 mod record;
 mod registry;
+mod releases;
 mod rescue;
 mod schema;
 mod transaction;

@@ -9,7 +9,7 @@ use std::{
 
 use rollback_core::{
     entry::{Entry, SCHEMA},
-    model::{Release, ReleaseId, Seq, ServiceId},
+    model::{ReleaseId, Seq, ServiceId},
     ports::JournalError,
 };
 use rusqlite::{Connection, OptionalExtension};
@@ -33,7 +33,7 @@ pub(super) enum Question {
     Release {
         service: ServiceId,
         release: ReleaseId,
-        answer: oneshot::Sender<Result<Option<Release>, JournalError>>,
+        answer: oneshot::Sender<Result<Option<Vec<u8>>, JournalError>>,
     },
 }
 
@@ -115,7 +115,7 @@ impl Reader {
         &self,
         service: &ServiceId,
         release: &ReleaseId,
-    ) -> Result<Option<Release>, JournalError> {
+    ) -> Result<Option<Vec<u8>>, JournalError> {
         let found = self
             .connection
             .prepare_cached("SELECT crc, body FROM definition WHERE service = ?1 AND release = ?2")
@@ -147,9 +147,7 @@ impl Reader {
         if crc != seal_release(service.as_str(), release.as_str(), &body) {
             return Err(damaged("does not match its checksum"));
         }
-        serde_json::from_slice(&body)
-            .map(Some)
-            .map_err(|error| damaged(&format!("cannot be read: {error}")))
+        Ok(Some(body))
     }
 
     /// A definition that is damaged, since it may be the one that was not found.

@@ -232,6 +232,8 @@ fn tune(path: &Path, connection: &Connection) -> Result<(), JournalError> {
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
+        // What is replaced is overwritten: a definition may have held secrets.
+        connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "cache_size", -16_384)?;
         Ok(mode)
     };

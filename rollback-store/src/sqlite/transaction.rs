@@ -56,6 +56,13 @@ impl Writer {
             }
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        if std::mem::take(&mut self.replaced) {
+            // What was replaced may have been a definition in plain text: the log forgets it too.
+            // While another process reads it stays there until the log is written over.
+            let _ = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
         for service in std::mem::take(&mut self.touched) {
             if let Some(record) = self.registry.get_mut(&service) {
                 self.marks.set(record);
@@ -73,6 +80,7 @@ impl Writer {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         self.touched.clear();
+        self.replaced = false;
         self.version = None;
     }
 
@@ -194,11 +202,13 @@ impl Writer {
         Ok(Ok(lease))
     }
 
+    /// Keeps a definition, `instead` of what is there of it or if there is nothing.
     pub(super) fn keep(
-        &self,
+        &mut self,
         service: &ServiceId,
         release: &ReleaseId,
         body: &[u8],
+        instead: bool,
     ) -> Result<Result<(), JournalError>, Failure> {
         if let Some(why) = &self.broken_definitions {
             return Ok(Err(JournalError::Damaged {
@@ -209,8 +219,14 @@ impl Writer {
             }));
         }
         let crc = seal_release(service.as_str(), release.as_str(), body);
+        let insert = if instead {
+            "INSERT OR REPLACE INTO definition VALUES (?1, ?2, ?3, ?4)"
+        } else {
+            "INSERT OR IGNORE INTO definition VALUES (?1, ?2, ?3, ?4)"
+        };
+        self.replaced |= instead;
         self.connection
-            .prepare_cached("INSERT OR IGNORE INTO definition VALUES (?1, ?2, ?3, ?4)")
+            .prepare_cached(insert)
             .and_then(|mut insert| insert.execute((service.as_str(), release.as_str(), crc, body)))
             .map_err(|error| {
                 if is_damage(&error) {

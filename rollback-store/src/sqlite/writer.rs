@@ -63,6 +63,8 @@ pub(super) enum Ask {
         service: ServiceId,
         release: ReleaseId,
         body: Vec<u8>,
+        /// In the place of what is there.
+        instead: bool,
     },
 }
 
@@ -117,6 +119,8 @@ pub(super) struct Writer {
     /// Services that could not be written since the file is damaged.
     pub(super) broken: BTreeMap<ServiceId, String>,
     pub(super) broken_definitions: Option<String>,
+    /// A definition was replaced in this transaction.
+    pub(super) replaced: bool,
 }
 
 /// Why a whole transaction came to nothing.
@@ -158,6 +162,7 @@ impl Writer {
             touched: BTreeSet::new(),
             broken: BTreeMap::new(),
             broken_definitions: None,
+            replaced: false,
         }
     }
 
@@ -274,7 +279,10 @@ impl Writer {
                     service,
                     release,
                     body,
-                } => self.keep(service, release, body)?.map(|()| Answer::Kept),
+                    instead,
+                } => self
+                    .keep(service, release, body, *instead)?
+                    .map(|()| Answer::Kept),
             });
         }
         if commits {
