@@ -26,6 +26,7 @@ pub struct Image {
     labels: Vec<(String, String)>,
     health: Option<Health>,
     port: u16,
+    starts: &'static str,
 }
 
 /// How often the engine asks the health check.
@@ -47,6 +48,7 @@ impl Image {
                 retries: 2,
             }),
             port: 8080,
+            starts: PATH,
         }
     }
 
@@ -80,6 +82,12 @@ impl Image {
         self
     }
 
+    /// The same, starting a file that is not there: no container of it can be started.
+    pub const fn that_cannot_start(mut self) -> Self {
+        self.starts = "/nothing-here";
+        self
+    }
+
     /// How it is built. The program dies at once when it is told to stop: as the first process of
     /// a container nothing else would end it.
     #[must_use]
@@ -100,7 +108,7 @@ impl Image {
                 health.every_ms, health.retries
             ));
         }
-        text.push_str(&format!("ENTRYPOINT [\"{PATH}\"]\n"));
+        text.push_str(&format!("ENTRYPOINT [\"{}\"]\n", self.starts));
         text
     }
 
