@@ -1,5 +1,4 @@
 //! The client against a real engine.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
