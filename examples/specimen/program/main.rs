@@ -28,6 +28,8 @@ use std::{
 static GOOD: AtomicU64 = AtomicU64::new(0);
 static BAD: AtomicU64 = AtomicU64::new(0);
 static TOOK_MS: AtomicU64 = AtomicU64::new(0);
+/// Requests that took at most half a second.
+static SWIFT: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     let port = number("PORT").unwrap_or(8080) as u16;
@@ -146,7 +148,9 @@ fn work() -> (&'static str, String) {
     let slow = number("SLOW").unwrap_or(0);
     let began = Instant::now();
     thread::sleep(Duration::from_millis(slow));
-    TOOK_MS.fetch_add(began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    let took = began.elapsed().as_millis() as u64;
+    TOOK_MS.fetch_add(took, Ordering::Relaxed);
+    SWIFT.fetch_add(u64::from(took <= 500), Ordering::Relaxed);
     let share = number("FAIL_PERCENT").unwrap_or(0);
     let asked = GOOD.load(Ordering::Relaxed) + BAD.load(Ordering::Relaxed) + 1;
     // As many bad ones as the share says by now, spread evenly.
@@ -160,15 +164,19 @@ fn work() -> (&'static str, String) {
 
 fn metrics() -> String {
     let version = version();
-    let count = |code: u32, value: &AtomicU64| {
-        let value = value.load(Ordering::Relaxed);
-        format!("http_requests_total{{code=\"{code}\",release=\"{version}\"}} {value}\n")
-    };
+    let (good, bad) = (GOOD.load(Ordering::Relaxed), BAD.load(Ordering::Relaxed));
+    let (all, swift) = (good + bad, SWIFT.load(Ordering::Relaxed));
+    let took = TOOK_MS.load(Ordering::Relaxed) as f64 / 1000.0;
+    let release = format!("release=\"{version}\"");
     format!(
-        "# TYPE http_requests_total counter\n{}{}# TYPE http_request_milliseconds_total counter\nhttp_request_milliseconds_total{{release=\"{version}\"}} {}\n",
-        count(200, &GOOD),
-        count(500, &BAD),
-        TOOK_MS.load(Ordering::Relaxed),
+        "# TYPE http_requests_total counter\n\
+         http_requests_total{{code=\"200\",{release}}} {good}\n\
+         http_requests_total{{code=\"500\",{release}}} {bad}\n\
+         # TYPE http_request_duration_seconds histogram\n\
+         http_request_duration_seconds_bucket{{le=\"0.5\",{release}}} {swift}\n\
+         http_request_duration_seconds_bucket{{le=\"+Inf\",{release}}} {all}\n\
+         http_request_duration_seconds_sum{{{release}}} {took}\n\
+         http_request_duration_seconds_count{{{release}}} {all}\n"
     )
 }
 
