@@ -150,22 +150,26 @@ fn work() -> (&'static str, String) {
     thread::sleep(Duration::from_millis(slow));
     let took = began.elapsed().as_millis() as u64;
     TOOK_MS.fetch_add(took, Ordering::Relaxed);
-    SWIFT.fetch_add(u64::from(took <= 500), Ordering::Relaxed);
     let share = number("FAIL_PERCENT").unwrap_or(0);
+    let swift = u64::from(took <= 500);
     let asked = GOOD.load(Ordering::Relaxed) + BAD.load(Ordering::Relaxed) + 1;
     // As many bad ones as the share says by now, spread evenly.
     if asked * share / 100 > BAD.load(Ordering::Relaxed) {
-        BAD.fetch_add(1, Ordering::Relaxed);
+        BAD.fetch_add(1, Ordering::SeqCst);
+        SWIFT.fetch_add(swift, Ordering::SeqCst);
         return ("500 Internal Server Error", "out of order\n".to_owned());
     }
-    GOOD.fetch_add(1, Ordering::Relaxed);
+    GOOD.fetch_add(1, Ordering::SeqCst);
+    SWIFT.fetch_add(swift, Ordering::SeqCst);
     ("200 OK", format!("{}\n", version()))
 }
 
 fn metrics() -> String {
     let version = version();
-    let (good, bad) = (GOOD.load(Ordering::Relaxed), BAD.load(Ordering::Relaxed));
-    let (all, swift) = (good + bad, SWIFT.load(Ordering::Relaxed));
+    // Read before what it is a part of, and counted after it: never more than all.
+    let swift = SWIFT.load(Ordering::SeqCst);
+    let (good, bad) = (GOOD.load(Ordering::SeqCst), BAD.load(Ordering::SeqCst));
+    let all = good + bad;
     let took = TOOK_MS.load(Ordering::Relaxed) as f64 / 1000.0;
     let release = format!("release=\"{version}\"");
     format!(
