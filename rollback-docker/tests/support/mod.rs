@@ -1,6 +1,9 @@
 //! What the tests against a real engine share: images of the specimen, names that are nobody
 //! else's, and a broom that sweeps what carries such a name.
 
+#[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod containers;
+
 use std::{
     process,
     sync::atomic::{AtomicU32, Ordering},
