@@ -130,6 +130,7 @@ impl Engine {
             way_back: way_back.clone(),
             adopted: *adopted,
             irreversible: irreversible.clone(),
+            loss_accepted: false,
             asked: false,
             policy,
             rules,
@@ -179,6 +180,7 @@ impl Engine {
             .as_ref()
             .filter(|seen| seen.asked_at >= active.look_after)
             .map(|seen| &seen.observation);
+        active.note_consent(fact);
         match fact {
             Fact::PlanMade {
                 kind,

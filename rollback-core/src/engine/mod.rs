@@ -18,6 +18,7 @@
 
 mod apply;
 mod config;
+mod data;
 mod decide;
 mod fold;
 mod fork;

@@ -84,6 +84,8 @@ pub enum Mutant {
     FightsTheContested,
     /// What cannot be taken back is rolled back without a person.
     RollsBackTheIrreversible,
+    /// Data is brought back although nobody accepted what that loses.
+    RestoresWithoutConsent,
     /// A gate opens by itself.
     PassesTheGate,
     /// A task is started again before its start is answered.
@@ -99,7 +101,7 @@ pub enum Mutant {
 #[cfg(feature = "__mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::SendsForEver,
         Self::IgnoresTheFence,
         Self::TakesAnyTarget,
@@ -138,6 +140,7 @@ impl Mutant {
         Self::ActsInObserveMode,
         Self::FightsTheContested,
         Self::RollsBackTheIrreversible,
+        Self::RestoresWithoutConsent,
         Self::PassesTheGate,
         Self::StartsTasksTwice,
         Self::IgnoresFailedTasks,

@@ -151,7 +151,12 @@ pub(super) fn notice(
                 let here = active.is_irreversible().map(|here| &here.why);
                 here.or_else(|| state.ledger.behind(target))
             }) {
-                Some(lost) => format!("{cause}; this cannot be taken back: {lost}"),
+                Some(lost) => match state.active.as_ref().and_then(|active| state.loss(active)) {
+                    Some(loss) => format!(
+                        "{cause}; this cannot be taken back: {lost}; the data is brought back: {loss}"
+                    ),
+                    None => format!("{cause}; this cannot be taken back: {lost}"),
+                },
                 None => cause.to_string(),
             },
         ),

@@ -143,13 +143,16 @@ pub(super) fn promotion(policy: &Policy, wanted: &Wanted, candidate: &ReleaseId)
 }
 
 /// The steps back to `target` from where the rollout stands: traffic first while the target is
-/// still warm; else it is started the way the candidate was; old capacity goes last.
+/// still warm; else it is started the way the candidate was; old capacity goes last. Before all of
+/// it the tasks of `restores` bring data back.
 pub(super) fn rollback(
     policy: &Policy,
+    restores: &[&TaskRule],
     wanted: &Wanted,
     seen: Option<&Observation>,
     target: &ReleaseId,
 ) -> Vec<Step> {
+    let mut steps: Vec<Step> = restores.iter().copied().map(task).collect();
     let placement = policy.strategy.placement();
     let ready = |release: &ReleaseId| {
         wanted.runs(release) && seen.is_some_and(|seen| seen.is_ready(release))
@@ -165,12 +168,10 @@ pub(super) fn rollback(
             release: target.clone(),
             placement,
         };
-        return [back, verify]
-            .into_iter()
-            .chain(tasks(policy, TaskWhen::After))
-            .collect();
+        steps.extend([back, verify]);
+        steps.extend(tasks(policy, TaskWhen::After));
+        return steps;
     }
-    let mut steps = Vec::new();
     if !warm {
         steps.push(Step::Converge {
             release: target.clone(),
@@ -315,7 +316,7 @@ mod tests {
     #[test]
     fn a_rollback_never_removes_capacity_before_the_target_serves() {
         let wanted = Wanted::only(id("v2"));
-        let steps = rollback(&policy("0%"), &wanted, None, &id("v1"));
+        let steps = rollback(&policy("0%"), &[], &wanted, None, &id("v1"));
         assert_eq!(
             words(&steps),
             "start v1 beside what runs; send the traffic to v1 100 %; verify; retire v2"
@@ -360,6 +361,7 @@ mod tests {
         let back = |policy: &Policy, candidate| {
             words(&rollback(
                 policy,
+                &[],
                 &wanted,
                 Some(&seen(candidate)),
                 &id("v1"),
@@ -390,13 +392,13 @@ mod tests {
                 format!("replace what runs by v2, {pace}; bake")
             );
             let half = Wanted::only(id("v2"));
-            let steps = rollback(&policy, &half, None, &id("v1"));
+            let steps = rollback(&policy, &[], &half, None, &id("v1"));
             assert_eq!(
                 words(&steps),
                 format!("replace what runs by v1, {pace}; verify")
             );
             // Nothing was replaced yet.
-            let steps = rollback(&policy, &Wanted::only(id("v1")), None, &id("v1"));
+            let steps = rollback(&policy, &[], &Wanted::only(id("v1")), None, &id("v1"));
             assert_eq!(
                 words(&steps),
                 format!("replace what runs by v1, {pace}; verify")

@@ -147,6 +147,8 @@ pub(super) struct Active {
     pub(super) adopted: bool,
     /// What cannot be taken back.
     pub(super) irreversible: Option<Irreversible>,
+    /// A person was told what bringing the data back loses, and said to do it.
+    pub(super) loss_accepted: bool,
     /// A person was asked whether to watch what somebody else deployed.
     pub(super) asked: bool,
     pub(super) policy: Arc<Policy>,

@@ -61,6 +61,11 @@ pub enum HoldReason {
         /// What would be lost.
         why: Arc<str>,
     },
+    /// A rollback is under way, and it brings data back, which loses what was written since.
+    LosesData {
+        /// What would be lost, by which task.
+        why: Arc<str>,
+    },
     /// A rollback is called for, and the last one is too short ago.
     Cooldown {
         /// When it may go on.
@@ -153,6 +158,10 @@ impl fmt::Display for HoldReason {
                 f,
                 "{cause}; it is not rolled back, since that cannot be taken back: {why}; repair it \
                  with a newer release, or roll back if you accept the loss"
+            ),
+            Self::LosesData { why } => write!(
+                f,
+                "{why}; resume if you accept that, or abort to leave everything as it stands"
             ),
             Self::Cooldown { until } => {
                 write!(f, "the last rollback is too short ago; goes on at {until}")

@@ -67,7 +67,7 @@ pub use rules::{
 pub use schema::schema;
 pub use shape::{MOST_POLLS, Shape};
 pub use strategy::Strategy;
-pub use task::{OnTaskFailure, TaskRule, TaskWhen};
+pub use task::{Consent, Loss, OnTaskFailure, TaskRule, TaskWhen};
 pub use trigger::Broken;
 pub(crate) use trigger::walk;
 

@@ -156,6 +156,8 @@ fn examples(group: &str, key: &str) -> Option<Value> {
         (_, "critical" | "host" | "required") => json!([true]),
         (_, "action" | "on_no_data") => json!(["hold"]),
         (_, "on_failure") => json!(["roll_back"]),
+        (_, "loses") => json!(["orders written since the snapshot"]),
+        (_, "consent") => json!(["given"]),
         (_, "severity") => json!(["warning"]),
         (_, "mode") => json!(["observe"]),
         (_, "foreign") => json!(["hold"]),

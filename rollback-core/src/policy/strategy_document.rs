@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{
     planned::OnTimeout,
-    task::{OnTaskFailure, TaskWhen},
+    task::{Consent, OnTaskFailure, TaskWhen},
     values::{Share, Text},
 };
 
@@ -147,16 +147,25 @@ pub struct StepDocument {
 #[serde(deny_unknown_fields, default)]
 pub struct TaskDocument {
     /// `when:` `before` anything is changed for the candidate; when the candidate is `ready`, before
-    /// it gets traffic; `after` everything else, in a rollout and in a rollback. No default; left out
-    /// where `steps` name the task.
+    /// it gets traffic; `after` everything else, in a rollout and in a rollback; `restore`, when a
+    /// change that was declared irreversible is rolled back, before anything else. No default; left
+    /// out where `steps` name the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<TaskWhen>,
     /// `within:` within which time. Default: `5m`.
     pub within: Text<Duration>,
     /// `on_failure:` what follows if it fails or takes longer: `roll_back`, `hold`, or `go_on`.
-    /// Default: `roll_back`, and `hold` for `after`.
+    /// Default: `roll_back`, and `hold` for `after` and `restore`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnTaskFailure>,
+    /// `loses:` what is lost when the data is brought back, with `restore`; people read it before
+    /// they accept it. No default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loses: Option<Arc<str>>,
+    /// `consent:` who accepts that: `ask` a person each time, or it is `given` here, and the
+    /// rollback needs nobody. Default: `ask`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Consent>,
 }
 
 impl Default for TaskDocument {
@@ -165,6 +174,8 @@ impl Default for TaskDocument {
             when: None,
             within: Text(Duration::from_secs(300)),
             on_failure: None,
+            loses: None,
+            consent: None,
         }
     }
 }

@@ -26,6 +26,30 @@ pub struct TaskRule {
     pub within: Duration,
     /// What follows if it fails or takes longer.
     pub on_failure: OnTaskFailure,
+    /// What it loses, if it brings data back.
+    pub loss: Option<Loss>,
+}
+
+/// What a task that brings data back loses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// What; people read it.
+    pub what: Arc<str>,
+    /// Who accepts that.
+    pub consent: Consent,
+}
+
+/// Who accepts what a task loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// `ask`: a person, each time, told what would be lost.
+    #[default]
+    Ask,
+    /// `given`: the policy.
+    Given,
 }
 
 /// When a task runs.
@@ -40,6 +64,10 @@ pub enum TaskWhen {
     Ready,
     /// `after`: after everything else, in a rollout and after a rollback that is verified.
     After,
+    /// `restore`: brings back the data from before a change that was declared irreversible, when
+    /// that is rolled back: before anything else, so that the release that is returned to finds
+    /// what it knows.
+    Restore,
 }
 
 /// What follows if a task fails or takes too long.
@@ -111,7 +139,8 @@ pub(super) fn read(
             _ => {}
         }
         let after = document.when == Some(TaskWhen::After);
-        let on_failure = document.on_failure.unwrap_or(if after {
+        let restores = document.when == Some(TaskWhen::Restore);
+        let on_failure = document.on_failure.unwrap_or(if after || restores {
             OnTaskFailure::Hold
         } else {
             OnTaskFailure::RollBack
@@ -123,7 +152,39 @@ pub(super) fn read(
                 "write `hold` or `go_on`, or name the task in `steps` before `retire`",
             ));
         }
+        if restores && on_failure == OnTaskFailure::RollBack {
+            return Err(Problem::new(
+                path(&name, "on_failure"),
+                format!("`{name}` runs when it is being rolled back already"),
+                "write `hold` or `go_on`",
+            ));
+        }
+        let loss = match (document.loses, document.consent) {
+            (Some(what), consent) if restores && !what.trim().is_empty() => Some(Loss {
+                what,
+                consent: consent.unwrap_or_default(),
+            }),
+            _ if restores => {
+                return Err(Problem::new(
+                    path(&name, ""),
+                    format!("nothing says what is lost when `{name}` brings the data back"),
+                    "add it, as in `loses: orders written since the snapshot`",
+                )
+                .about_key());
+            }
+            (None, None) => None,
+            (loses, _) => {
+                let key = if loses.is_some() { "loses" } else { "consent" };
+                return Err(Problem::new(
+                    path(&name, key),
+                    format!("`{key}` is of a task that brings data back, and `{name}` is none"),
+                    "remove it, or write `when: restore`",
+                )
+                .about_key());
+            }
+        };
         tasks.push(TaskRule {
+            loss,
             within: above_zero(document.within.0, path(&name, "within"), "5m")?,
             name,
             when: document.when,
@@ -140,6 +201,8 @@ pub(super) fn written(tasks: Vec<TaskRule>) -> BTreeMap<Arc<str>, TaskDocument> 
             when: task.when,
             within: Text(task.within),
             on_failure: Some(task.on_failure),
+            consent: task.loss.as_ref().map(|loss| loss.consent),
+            loses: task.loss.map(|loss| loss.what),
         };
         (task.name, document)
     };

@@ -269,6 +269,7 @@ prop_compose! {
             rule.name = Arc::from(format!("rule_{index}"));
         }
         let task = |name: &str, when, on_failure| TaskRule {
+            loss: None,
             name: Arc::from(name), when, within: times[6], on_failure,
         };
         let mut tasks = vec![

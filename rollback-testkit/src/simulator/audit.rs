@@ -157,6 +157,7 @@ const fn hold_word(reason: &HoldReason) -> &'static str {
         HoldReason::RollbackFailed { .. } => "rollback_failed",
         HoldReason::Faulted { .. } => "faulted",
         HoldReason::Irreversible { .. } => "irreversible",
+        HoldReason::LosesData { .. } => "loses_data",
         HoldReason::Quarantined { .. } => "quarantined",
         HoldReason::Foreign { .. } => "foreign",
         HoldReason::Killed { .. } => "killed",

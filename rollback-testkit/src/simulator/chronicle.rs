@@ -154,6 +154,8 @@ impl Chronicle {
                     && !matches!(command, Command::Deploy(_))
                 {
                     open.person_acts += 1;
+                    open.loss_accepted |= open.loss_told
+                        && matches!(command, Command::RollBack { .. } | Command::Resume);
                 }
             }
             Input::Notified {

@@ -53,6 +53,9 @@ pub(super) struct Open {
     pub(super) adopted: bool,
     /// It did, or follows, what cannot be taken back.
     pub(super) irreversible: bool,
+    /// People were told what bringing data back loses; a person then said to go on.
+    pub(super) loss_told: bool,
+    pub(super) loss_accepted: bool,
     /// Gates that were opened.
     pub(super) passed: BTreeSet<Arc<str>>,
     /// How the task of the running step ended, if it did: well or not.
@@ -120,6 +123,8 @@ impl Open {
             refused: false,
             adopted: false,
             irreversible: false,
+            loss_told: false,
+            loss_accepted: false,
             passed: BTreeSet::new(),
             task_ended: None,
             asked: false,
@@ -244,6 +249,10 @@ impl Open {
                     .insert(Arc::clone(&trigger.name), (verdict.clone(), since));
             }
             Fact::Held { reason, .. } => {
+                self.loss_told |= matches!(
+                    reason,
+                    HoldReason::Irreversible { .. } | HoldReason::LosesData { .. }
+                );
                 self.asked |= matches!(
                     reason,
                     HoldReason::Quarantined { .. } | HoldReason::Foreign { .. }

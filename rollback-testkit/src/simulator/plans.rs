@@ -100,7 +100,20 @@ fn tasks(strategy: &Value, random: &mut Random) -> Value {
             tasks.insert(format!("task_{when}"), task(Some(when), random));
         }
     }
+    if random.chance(350) {
+        tasks.insert("restore".to_owned(), restore(random));
+    }
     Value::Object(tasks)
+}
+
+fn restore(random: &mut Random) -> Value {
+    let consent = if random.chance(500) { "given" } else { "ask" };
+    let then = if random.chance(500) { "hold" } else { "go_on" };
+    let within = format!("{}s", random.between(15, 60));
+    json!({
+        "when": "restore", "loses": "orders", "consent": consent, "within": within,
+        "on_failure": then,
+    })
 }
 
 fn task(when: Option<&str>, random: &mut Random) -> Value {

@@ -53,12 +53,20 @@ impl Engine {
             };
             return held(reason, &people);
         };
+        let restores = self.state.restores(active);
         if let Some(irreversible) = active.is_irreversible()
+            && (restores.is_empty() || !active.accepts(&restores))
             && !self.mutant(Mutant::RollsBackTheIrreversible)
         {
             let reason = HoldReason::Irreversible {
                 cause: Arc::from(cause.to_string()),
-                why: Arc::clone(&irreversible.why),
+                why: match self.state.loss(active) {
+                    Some(loss) => Arc::from(format!(
+                        "{}; a rollback brings the data back: {loss}",
+                        irreversible.why
+                    )),
+                    None => Arc::clone(&irreversible.why),
+                },
             };
             return held(
                 reason,
@@ -161,12 +169,27 @@ impl Engine {
                 why: Arc::from("the platform's own rollback does not end"),
             });
         }
+        let restores = self.state.restores(active);
+        if !active.accepts(&restores) && !self.mutant(Mutant::RestoresWithoutConsent) {
+            let loss = self.state.loss(active).unwrap_or_default();
+            return Some(Fact::Held {
+                deployment: active.id.clone(),
+                reason: HoldReason::LosesData {
+                    why: Arc::from(format!(
+                        "going back to {} brings the data back: {loss}",
+                        rollback.target
+                    )),
+                },
+                exits: vec![HoldExit::Resume, HoldExit::Abort],
+            });
+        }
         Some(Fact::PlanMade {
             deployment: active.id.clone(),
             kind: PlanKind::Rollback,
             stable: Some(rollback.target.clone()),
             steps: plan::rollback(
                 &active.policy,
+                &restores,
                 &active.expected,
                 self.state.seen_since(active.opened_at),
                 &rollback.target,

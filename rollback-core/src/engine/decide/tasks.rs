@@ -15,7 +15,7 @@ use crate::{
     model::{
         Cause, ChangeId, HoldExit, HoldReason, Outcome, RefusedReason, Timestamp, duration_text,
     },
-    policy::OnTaskFailure,
+    policy::{OnTaskFailure, TaskWhen},
     ports::{TaskError, TaskStatus},
 };
 
@@ -102,6 +102,13 @@ impl Engine {
                 exits,
             })
         };
+        let mut tasks = active.policy.tasks.iter();
+        if tasks.any(|task| task.name == *name && task.when == Some(TaskWhen::Restore)) {
+            return held(format!(
+                "the data was not brought back, and nothing was rolled back yet; task {name} \
+                 failed: {why}; resume to run it again"
+            ));
+        }
         if active.rollback.is_some() {
             return held(format!(
                 "the service is restored and verified; task {name} failed: {why}"

@@ -212,6 +212,13 @@ fn task(policy: &Policy, index: usize, name: &str) -> Result<(), Problem> {
     let bakes = steps
         .iter()
         .rposition(|step| matches!(step, PlannedStep::Bake));
+    if task.when == Some(TaskWhen::Restore) {
+        return Err(Problem::new(
+            (index, "task"),
+            format!("it can never fire: `{name}` runs when it is being rolled back already"),
+            "use its own `on_failure`",
+        ));
+    }
     if task.when == Some(TaskWhen::After)
         || runs.is_some_and(|runs| bakes.is_some_and(|bakes| runs > bakes))
     {

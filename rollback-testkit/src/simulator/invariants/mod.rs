@@ -159,10 +159,11 @@ type Check = fn(&Sightline<'_>) -> Result<(), String>;
 
 /// The checks that every step is held against. `Determinism`, parts of `Termination`, `Useful` and
 /// `Bystander` need more than one step and are in the world's hands besides.
-const CHECKS: [(Invariant, Check); 20] = [
+const CHECKS: [(Invariant, Check); 21] = [
     (Invariant::Fenced, orders::allowed),
     (Invariant::NoCircle, orders::nobody_is_fought),
     (Invariant::Target, orders::irreversible),
+    (Invariant::Bystander, orders::restores),
     (Invariant::Fenced, changes::fenced),
     (Invariant::Target, changes::target),
     (Invariant::Once, changes::once),

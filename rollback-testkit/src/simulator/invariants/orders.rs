@@ -4,7 +4,7 @@
 use rollback_core::{
     entry::{Command, Fact, Input, Standing},
     model::{Cause, HoldReason, Weight},
-    policy::Mode,
+    policy::{Consent, Mode},
 };
 
 use super::{Sightline, What, at, hold, is_command, open_of};
@@ -77,8 +77,15 @@ pub(super) fn irreversible(sight: &Sightline<'_>) -> Result<(), String> {
                 .as_ref()
                 .is_some_and(|(_, seen)| seen.wanted.weight(&open.candidate) > Weight::NONE);
             let by_itself = matches!(cause, Cause::Trigger { .. }) && !is_command(sight);
+            let mut losses = open
+                .policy
+                .tasks
+                .iter()
+                .filter_map(|task| task.loss.as_ref());
+            let restored = open.policy.tasks.iter().any(|task| task.loss.is_some())
+                && (open.loss_accepted || losses.all(|loss| loss.consent == Consent::Given));
             hold!(
-                !(open.irreversible && serves && by_itself && open.rollback.is_none()),
+                restored || !(open.irreversible && serves && by_itself && open.rollback.is_none()),
                 "{} cannot be taken back, and it goes back to {target}",
                 open.candidate
             );
@@ -98,4 +105,30 @@ pub(super) fn irreversible(sight: &Sightline<'_>) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// Data is brought back on the way back only, where that was declared to be needed, and when
+/// somebody accepted what is lost: the policy, or a person who was told.
+pub(super) fn restores(sight: &Sightline<'_>) -> Result<(), String> {
+    let What::Fact(Fact::TaskIntended { task, .. }) = sight.what else {
+        return Ok(());
+    };
+    let open = open_of(sight)?;
+    let mut rules = open.policy.tasks.iter();
+    let Some(loss) = rules
+        .find(|rule| rule.name == *task)
+        .and_then(|rule| rule.loss.as_ref())
+    else {
+        return Ok(());
+    };
+    hold!(
+        open.rollback.is_some() && open.irreversible,
+        "{task} brings data back, which nothing called for"
+    );
+    hold!(
+        loss.consent == Consent::Given || open.loss_accepted,
+        "{task} loses {}, and nobody accepted that",
+        loss.what
+    );
+    Ok(())
 }
