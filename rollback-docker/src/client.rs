@@ -104,6 +104,15 @@ impl Engine {
         answered.document(path)
     }
 
+    /// Asks for what is not a document, such as a log.
+    ///
+    /// # Errors
+    /// Any [`EngineError`]; nothing was changed.
+    pub async fn get_bytes(&self, path: &str, query: Query<'_>) -> Result<Bytes, EngineError> {
+        let answered = self.send(Method::GET, path, query, Body::Nothing).await?;
+        Ok(answered.body)
+    }
+
     /// Sends a document. The answer is null if it has no body.
     ///
     /// # Errors

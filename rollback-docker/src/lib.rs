@@ -12,16 +12,19 @@
 //! | `error` | the engine's answers in the words of the contract: sent, maybe sent, conflict |
 //! | `events` | waiting until something happens |
 //! | `image` | an image by what it is, not by a name that may move |
+//! | `last_words` | [`last_words`]: what containers left behind, for the explanation |
 //! | `metrics` | [`DockerMetrics`]: what the engine knows of containers, as metrics |
 
 mod client;
 mod error;
 mod events;
 mod image;
+mod last_words;
 mod metrics;
 mod wire;
 
 pub use client::{Engine, Query};
 pub use error::EngineError;
 pub use image::{Image, ImageId};
+pub use last_words::last_words;
 pub use metrics::DockerMetrics;

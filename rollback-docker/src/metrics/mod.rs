@@ -16,3 +16,4 @@ mod source;
 mod whom;
 
 pub use source::DockerMetrics;
+pub(crate) use whom::is_a_name;
