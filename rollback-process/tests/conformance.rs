@@ -10,10 +10,9 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     fs,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -23,13 +22,16 @@ use async_trait::async_trait;
 use rollback::WithTraffic;
 use rollback_core::{
     model::{
-        Accepted, Change, ChangeError, ChangeId, ChangeRequest, DeploymentId, Etag, Expectation,
-        Instance, Pace, Placement, Release, ReleaseId, ServiceId, Share, Timestamp, Weight,
+        Change, ChangeId, ChangeRequest, DeploymentId, Expectation, Pace, Placement, Release,
+        ServiceId, Share, Timestamp, Weight,
     },
-    ports::{Deployer, Traffic, TrafficShifter},
+    ports::Deployer,
 };
 use rollback_process::{HealthCheck, PortPlan, ProcessDefinition, ProcessDeployer, Restart};
-use rollback_testkit::conformance::{self, DeployerHarness, Ground, ReleaseKind};
+use rollback_testkit::{
+    conformance::{self, DeployerHarness, Ground, ReleaseKind},
+    platform::InMemoryShifter,
+};
 use support::{example, processes};
 use tempfile::TempDir;
 
@@ -39,48 +41,6 @@ struct Processes {
     /// The same state directory, to put things away.
     broom: ProcessDeployer,
     releases: AtomicU32,
-}
-
-/// Traffic in memory: of each service its revision and weights.
-#[derive(Debug, Default)]
-struct Switch(Mutex<BTreeMap<ServiceId, Traffic>>);
-
-#[async_trait]
-impl TrafficShifter for Switch {
-    async fn traffic(&self, service: &ServiceId) -> Result<Traffic, ChangeError> {
-        let all = self.0.lock().unwrap();
-        Ok(all.get(service).cloned().unwrap_or_default())
-    }
-
-    async fn shift(
-        &self,
-        service: &ServiceId,
-        id: &ChangeId,
-        weights: &BTreeMap<ReleaseId, Weight>,
-        expect: Option<&Etag>,
-    ) -> Result<Accepted, ChangeError> {
-        let mut all = self.0.lock().unwrap();
-        let traffic = all.entry(service.clone()).or_default();
-        if expect.is_some() && expect != traffic.etag.as_ref() {
-            return Err(ChangeError::Conflict { now: None });
-        }
-        let revision = traffic
-            .etag
-            .as_ref()
-            .map_or(0, |etag| etag.as_str().parse().unwrap());
-        traffic.etag = Some(Etag::new((revision + 1).to_string()).unwrap());
-        traffic.weights.clone_from(weights);
-        traffic.last_change = Some(id.clone());
-        Ok(Accepted::at(traffic.etag.clone()))
-    }
-
-    async fn instances(
-        &self,
-        _: &ServiceId,
-        _: &BTreeMap<ReleaseId, Vec<Instance>>,
-    ) -> Result<(), ChangeError> {
-        Ok(())
-    }
 }
 
 impl Processes {
@@ -237,8 +197,9 @@ async fn processes_keep_the_promises_of_a_deployer() {
 
 #[tokio::test]
 async fn with_a_traffic_switch_they_keep_all_promises_about_weights() {
-    let processes =
-        Processes::new(|deployer| Arc::new(WithTraffic::new(deployer, Switch::default()).tagged()));
+    let processes = Processes::new(|deployer| {
+        Arc::new(WithTraffic::new(deployer, InMemoryShifter::default()).tagged())
+    });
     // Replacing in place, at any pace, and rolling back by itself.
     processes.keeps_its_promises(5).await;
 }

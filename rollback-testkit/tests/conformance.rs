@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,21 +13,22 @@ use async_trait::async_trait;
 use rollback_core::{
     memory::MemoryJournal,
     model::{
-        Arm, ChannelId, DeploymentId, Explanation, MetricId, Query, ReadError, ReadRequest,
-        Reading, ReleaseId, Sample, Scope, ServiceId, Subject, Timestamp, TriggerId, UnknownReason,
-        Verdict, Window,
+        Arm, ChannelId, DeploymentId, Explanation, Instance, InstanceId, InstanceState, MetricId,
+        Query, ReadError, ReadRequest, Reading, ReleaseId, Sample, Scope, ServiceId, Subject,
+        Timestamp, TriggerId, UnknownReason, Verdict, Window,
     },
     ports::{
-        ArmSide, Evidence, Journal, MetricNeed, MetricSource, Notifier, NotifyError, Trigger,
-        WatchStart,
+        ArmSide, Evidence, Journal, MetricNeed, MetricSource, Notifier, NotifyError,
+        TrafficShifter, Trigger, WatchStart,
     },
 };
 use rollback_testkit::{
     ManualClock, NOON, RecordingNotifier,
     conformance::{
-        self, Fed, JournalHarness, MetricSourceHarness, NotifierHarness, QueryKind, TriggerHarness,
+        self, Answered, Fed, JournalHarness, MetricSourceHarness, NotifierHarness, QueryKind,
+        TrafficHarness, TriggerHarness,
     },
-    platform::{Behaviour, InMemoryPlatform, Temper},
+    platform::{Behaviour, InMemoryPlatform, InMemoryShifter, Temper},
 };
 
 #[tokio::test]
@@ -277,4 +281,47 @@ impl TriggerHarness for TooManyBadHarness {
 #[test]
 fn a_hosts_own_rule_keeps_a_triggers_promises() {
     conformance::trigger(&TooManyBadHarness).assert_passed();
+}
+
+/// Traffic that is only counted, of instances that are only names.
+#[derive(Default)]
+struct Counted {
+    shifter: InMemoryShifter,
+    instances: AtomicU32,
+}
+
+#[async_trait]
+impl TrafficHarness for Counted {
+    fn shifter(&self) -> Arc<dyn TrafficShifter> {
+        Arc::new(self.shifter.clone())
+    }
+    async fn second(&self) -> Option<Arc<dyn TrafficShifter>> {
+        Some(self.shifter())
+    }
+    async fn begin(&self, name: &str) -> ServiceId {
+        ServiceId::new(name).unwrap()
+    }
+    async fn instance(&self, release: &ReleaseId) -> Instance {
+        let number = self.instances.fetch_add(1, Ordering::Relaxed);
+        let id = InstanceId::new(format!("{release}-{number}")).unwrap();
+        Instance::new(id, NOON, InstanceState::Ready).at("127.0.0.1:1")
+    }
+    async fn send(&self, service: &ServiceId, requests: u32) -> Option<Answered> {
+        let mut answered = Answered::default();
+        for _ in 0..requests {
+            match self.shifter.request(service) {
+                Some(release) => *answered.by.entry(release).or_default() += 1,
+                None => answered.failed += 1,
+            }
+        }
+        Some(answered)
+    }
+}
+
+#[tokio::test]
+async fn the_shifter_in_memory_keeps_a_shifters_promises() {
+    let report = conformance::traffic(&Counted::default()).await;
+    report.assert_passed();
+    // It is never started anew.
+    assert_eq!(report.cases().len() - report.passed(), 1, "{report}");
 }

@@ -126,6 +126,8 @@ pub use rollback_process as process;
 pub use rollback_sources as sources;
 #[cfg(feature = "sqlite")]
 pub use rollback_store as store;
+#[cfg(feature = "haproxy")]
+pub use rollback_traffic as traffic;
 
 /// The README's program is compiled with every test run.
 #[cfg(all(

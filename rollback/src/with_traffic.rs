@@ -1,19 +1,26 @@
 //! A platform whose traffic is another system: one deployer of the two.
 
+mod etags;
+mod seen;
+
 use std::{
     collections::BTreeMap,
-    fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use rollback_core::{
     model::{
-        Accepted, ArmObservation, Change, ChangeError, ChangeId, ChangeRequest, Etag, Expectation,
-        Instance, Observation, Placement, Release, ReleaseId, ServiceId, Share, Wanted, Weight,
+        Accepted, Change, ChangeError, ChangeRequest, Etag, Expectation, Instance, Observation,
+        Placement, Release, ReleaseId, ServiceId, Share, Weight,
     },
-    ports::{Capabilities, Deployer, Traffic, TrafficShifter},
+    ports::{Capabilities, Deployer, TrafficShifter},
 };
+use tokio::time::Instant;
+
+use etags::Etags;
+use seen::Seen;
 
 /// A deployer for capacity and a [`TrafficShifter`] for traffic, as one [`Deployer`].
 ///
@@ -22,7 +29,7 @@ use rollback_core::{
 /// | `wanted` | releases of the deployer, their weights from the shifter |
 /// | etag | both |
 /// | weights | to the shifter, after it was told where the instances are |
-/// | converge, retire | to the deployer; retire is refused while the shifter still sends traffic |
+/// | converge, retire | to the deployer; retire is refused while the shifter still sends traffic, and waits while requests of before are still answered |
 /// | tag of the last change | the later one of the two |
 ///
 /// The deployer's own weights are ignored. Replacing in place is not supported: who takes the
@@ -32,10 +39,22 @@ pub struct WithTraffic<D, S> {
     deployer: D,
     shifter: S,
     tagged: bool,
-    told: Mutex<BTreeMap<ServiceId, Told>>,
+    drain: Duration,
+    known: Mutex<BTreeMap<ServiceId, Known>>,
 }
 
-type Told = BTreeMap<ReleaseId, Vec<Instance>>;
+type Instances = BTreeMap<ReleaseId, Vec<Instance>>;
+
+/// What we know of a service since we began.
+#[derive(Debug, Default)]
+struct Known {
+    /// What the shifter was told last, if it took it.
+    told: Option<Instances>,
+    /// The shifter's mark as it was seen last, or as we left it.
+    mark: Option<Etag>,
+    /// Since when each release should be retired and still answers.
+    drains: BTreeMap<ReleaseId, Instant>,
+}
 
 impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
     /// The two as one.
@@ -44,7 +63,8 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
             deployer,
             shifter,
             tagged: false,
-            told: Mutex::new(BTreeMap::new()),
+            drain: Duration::from_secs(30),
+            known: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -56,13 +76,29 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         self
     }
 
+    /// How long a release that has no share any more may go on answering what it was asked before,
+    /// when it should be retired; 30 s at first. What still runs then is cut. Only where the
+    /// shifter knows what is open.
+    #[must_use]
+    pub const fn drain_at_most(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
     /// Both, as they are now. The shifter is told of instances first, so that its mark is that of
     /// after.
     async fn look(&self, service: &ServiceId) -> Result<Seen, ChangeError> {
         let platform = self.deployer.observe(service).await?;
         // Not told now is told again at the next look, and before every shift.
         let _ = self.tell(service, &platform, false).await;
-        let traffic = self.shifter.traffic(service).await?;
+        let mut traffic = self.shifter.traffic(service).await?;
+        let left_at = self.known(service, |known| known.mark.clone());
+        if left_at.is_some() && left_at != traffic.etag {
+            // Somebody else divided it, or the system was started anew and has forgotten.
+            let _ = self.tell(service, &platform, true).await;
+            traffic = self.shifter.traffic(service).await?;
+        }
+        self.known(service, |known| known.mark.clone_from(&traffic.etag));
         Ok(Seen { platform, traffic })
     }
 
@@ -74,28 +110,52 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         again: bool,
     ) -> Result<(), ChangeError> {
         let arms = platform.arms.iter();
-        let instances: Told = arms
+        let instances: Instances = arms
             .map(|arm| (arm.release.clone(), arm.instances.to_vec()))
             .collect();
-        if !again && self.told().get(service) == Some(&instances) {
+        if !again && self.known(service, |known| known.told.as_ref() == Some(&instances)) {
             return Ok(());
         }
         let told = self.shifter.instances(service, &instances).await;
-        match told {
-            Ok(()) => {
-                self.told().insert(service.clone(), instances);
-                Ok(())
-            }
-            Err(error) => {
-                self.told().remove(service);
-                Err(error)
-            }
-        }
+        let taken = told.is_ok().then_some(instances);
+        self.known(service, |known| known.told = taken);
+        told
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceId, Told>> {
+    fn known<T>(&self, service: &ServiceId, with: impl FnOnce(&mut Known) -> T) -> T {
         // Nothing panics while the lock is held.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut all: MutexGuard<'_, BTreeMap<ServiceId, Known>> =
+            self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        with(all.entry(service.clone()).or_default())
+    }
+
+    /// Whether a release may be stopped: it answers nothing any more, or was given its time.
+    fn drained(
+        &self,
+        service: &ServiceId,
+        release: &ReleaseId,
+        seen: &Seen,
+    ) -> Result<(), ChangeError> {
+        let open = seen.traffic.open.get(release).copied().unwrap_or(0);
+        self.known(service, |known| {
+            if open == 0 {
+                known.drains.remove(release);
+                return Ok(());
+            }
+            let since = *known
+                .drains
+                .entry(release.clone())
+                .or_insert_with(Instant::now);
+            if since.elapsed() >= self.drain {
+                known.drains.remove(release);
+                return Ok(());
+            }
+            let s = if open == 1 { "" } else { "s" };
+            Err(ChangeError::NotSent {
+                why: format!("{release} still answers {open} request{s}"),
+                retry_after_ms: Some(LOOK_AGAIN_MS),
+            })
+        })
     }
 
     async fn shift(
@@ -106,7 +166,6 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         seen: &Seen,
     ) -> Result<Accepted, ChangeError> {
         seen.admits(shares)?;
-        seen.refuse_what_cannot_be(shares)?;
         let told = self.tell(service, &seen.platform, true).await;
         told.map_err(not_sent)?;
         let weights: BTreeMap<ReleaseId, Weight> = shares
@@ -119,6 +178,7 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
             .shifter
             .shift(service, &request.id, &weights, expected.as_ref())
             .await?;
+        self.known(service, |known| known.mark.clone_from(&accepted.etag));
         let both = Etags {
             platform: seen.platform.etag.clone(),
             traffic: accepted.etag,
@@ -126,6 +186,9 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         Ok(Accepted::at(both.joined()))
     }
 }
+
+/// How soon a release that still answers is looked at again.
+const LOOK_AGAIN_MS: u64 = 1_000;
 
 #[async_trait]
 impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
@@ -168,7 +231,10 @@ impl<D: Deployer, S: TrafficShifter> Deployer for WithTraffic<D, S> {
                     seen.traffic_of(release)
                 )))
             }
-            _ => {
+            change => {
+                if let Change::Retire { release } = change {
+                    self.drained(service, release, &seen)?;
+                }
                 let expected = request.expect.etag.as_ref().map(Etags::of);
                 let etag = expected.and_then(|both| both.platform);
                 let mut own = request.clone();
@@ -211,237 +277,5 @@ fn not_sent(error: ChangeError) -> ChangeError {
     match error {
         ChangeError::MaybeSent { why } => ChangeError::not_sent(why),
         other => other,
-    }
-}
-
-struct Seen {
-    platform: Observation,
-    traffic: Traffic,
-}
-
-impl Seen {
-    fn traffic_of(&self, release: &ReleaseId) -> Weight {
-        let known = self.traffic.weights.get(release);
-        known.copied().unwrap_or(Weight::NONE)
-    }
-
-    /// Whether traffic can be divided like this: into the whole, among what runs.
-    fn admits(&self, shares: &[Share]) -> Result<(), ChangeError> {
-        let sum: u32 = shares
-            .iter()
-            .map(|share| u32::from(share.weight.basis_points()))
-            .sum();
-        if sum != u32::from(Weight::ALL.basis_points()) {
-            return Err(ChangeError::refused(format_args!(
-                "the shares add up to {} %, not to 100 %",
-                f64::from(sum) / 100.0
-            )));
-        }
-        let runs = |share: &&Share| self.platform.wanted.runs(&share.release);
-        match shares
-            .iter()
-            .find(|share| share.weight > Weight::NONE && !runs(share))
-        {
-            Some(share) => Err(ChangeError::refused(format_args!(
-                "{} does not run; start it before it is sent traffic",
-                share.release
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    fn refuse_what_cannot_be(&self, shares: &[Share]) -> Result<(), ChangeError> {
-        let all: u32 = shares
-            .iter()
-            .map(|share| u32::from(share.weight.basis_points()))
-            .sum();
-        if all != u32::from(Weight::ALL.basis_points()) {
-            let percent = f64::from(all) / 100.0;
-            return Err(ChangeError::refused(format_args!(
-                "the shares add up to {percent} %, not to 100 %"
-            )));
-        }
-        let runs = |share: &&Share| self.platform.wanted.runs(&share.release);
-        match shares.iter().find(|share| !runs(share)) {
-            Some(share) if share.weight > Weight::NONE => Err(ChangeError::refused(format_args!(
-                "{} does not run; start it before it gets traffic",
-                share.release
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// One observation of the two.
-    fn merged(&self) -> Observation {
-        let mut wanted = Wanted::nothing();
-        for (release, _) in self.platform.wanted.iter() {
-            wanted = wanted.with(release.clone(), self.traffic_of(release));
-        }
-        // Traffic to what should not run is not hidden.
-        for (release, weight) in &self.traffic.weights {
-            if *weight > Weight::NONE && !wanted.runs(release) {
-                wanted = wanted.with(release.clone(), *weight);
-            }
-        }
-        let arms: Vec<ArmObservation> = self
-            .platform
-            .arms
-            .iter()
-            .map(|arm| {
-                let mut arm = arm.clone();
-                arm.weight = self.traffic_of(&arm.release);
-                arm
-            })
-            .collect();
-        let mut merged = Observation::new(wanted, arms);
-        merged.etag = Etags {
-            platform: self.platform.etag.clone(),
-            traffic: self.traffic.etag.clone(),
-        }
-        .joined();
-        merged.last_change = later(
-            self.platform.last_change.as_ref(),
-            self.traffic.last_change.as_ref(),
-        );
-        merged
-            .platform_rollback
-            .clone_from(&self.platform.platform_rollback);
-        merged
-    }
-
-    /// A conflict that the deployer saw, as we would have seen it.
-    fn in_our_words(&self, error: ChangeError) -> ChangeError {
-        match error {
-            ChangeError::Conflict { now: Some(now) } => {
-                let seen = Self {
-                    platform: *now,
-                    traffic: self.traffic.clone(),
-                };
-                ChangeError::Conflict {
-                    now: Some(Box::new(seen.merged())),
-                }
-            }
-            other => other,
-        }
-    }
-}
-
-/// The later one of two changes of the same service.
-fn later(a: Option<&ChangeId>, b: Option<&ChangeId>) -> Option<ChangeId> {
-    /// Ids of deployments begin with the number of the entry that opened them.
-    fn order(id: &ChangeId) -> (u64, u32, u32) {
-        let text = id.deployment.as_str();
-        let number = text
-            .strip_prefix('d')
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|number| number.parse().ok());
-        (number.unwrap_or(0), id.step, id.attempt)
-    }
-    a.into_iter().chain(b).max_by_key(|id| order(id)).cloned()
-}
-
-/// The marks of both systems in one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Etags {
-    platform: Option<Etag>,
-    traffic: Option<Etag>,
-}
-
-impl Etags {
-    fn of(joined: &Etag) -> Self {
-        let neither = Self {
-            platform: None,
-            traffic: None,
-        };
-        let Some((length, rest)) = joined.as_str().split_once(':') else {
-            return neither;
-        };
-        let Ok(length) = length.parse::<usize>() else {
-            return neither;
-        };
-        let (Some(platform), Some(traffic)) = (rest.get(..length), rest.get(length..)) else {
-            return neither;
-        };
-        Self {
-            platform: Etag::new(platform).ok(),
-            traffic: Etag::new(traffic).ok(),
-        }
-    }
-
-    /// Whether a change that expects these marks may be sent while those are seen.
-    fn allows(&self, seen: &Self) -> bool {
-        let same = |expected: &Option<Etag>, seen: &Option<Etag>| match (expected, seen) {
-            (Some(expected), Some(seen)) => expected == seen,
-            // A system without marks is fenced by what is wanted alone.
-            _ => true,
-        };
-        same(&self.platform, &seen.platform) && same(&self.traffic, &seen.traffic)
-    }
-
-    /// None if neither has one, or if both together are too long for one: then only the fence on
-    /// what is wanted is left.
-    fn joined(&self) -> Option<Etag> {
-        if self.platform.is_none() && self.traffic.is_none() {
-            return None;
-        }
-        Etag::new(self.to_string()).ok()
-    }
-}
-
-impl fmt::Display for Etags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let platform = self.platform.as_ref().map_or("", Etag::as_str);
-        let traffic = self.traffic.as_ref().map_or("", Etag::as_str);
-        write!(f, "{}:{platform}{traffic}", platform.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rollback_core::model::DeploymentId;
-
-    use super::*;
-
-    fn etag(text: &str) -> Option<Etag> {
-        Some(Etag::new(text).unwrap())
-    }
-
-    #[test]
-    fn two_marks_survive_being_one() {
-        for (platform, traffic) in [
-            (etag("7"), etag("12")),
-            (etag("a:b"), None),
-            (None, etag("5:5:5")),
-            (None, None),
-        ] {
-            let both = Etags { platform, traffic };
-            match both.joined() {
-                Some(joined) => assert_eq!(Etags::of(&joined), both),
-                None => assert!(both.platform.is_none() && both.traffic.is_none()),
-            }
-        }
-        let long = Etags {
-            platform: etag(&"x".repeat(150)),
-            traffic: etag(&"y".repeat(150)),
-        };
-        assert_eq!(long.joined(), None, "too long for one mark");
-    }
-
-    #[test]
-    fn the_later_change_is_that_of_the_later_deployment_and_step() {
-        let id = |deployment: &str, step, attempt| ChangeId {
-            deployment: DeploymentId::new(deployment).unwrap(),
-            step,
-            attempt,
-        };
-        for (a, b) in [
-            (id("d9-ff", 5, 1), id("d10-01", 1, 1)),
-            (id("d3-1", 1, 2), id("d3-1", 2, 1)),
-            (id("d3-1", 2, 1), id("d3-1", 2, 2)),
-        ] {
-            assert_eq!(later(Some(&a), Some(&b)), Some(b.clone()));
-            assert_eq!(later(Some(&b), Some(&a)), Some(b));
-        }
-        assert_eq!(later(None, None), None);
     }
 }

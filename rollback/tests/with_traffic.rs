@@ -17,6 +17,7 @@ use rollback::{WithTraffic, model::*, ports::*};
 use rollback_testkit::{
     ManualClock,
     conformance::{self, DeployerHarness, Ground, ReleaseKind},
+    platform::InMemoryShifter,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -325,4 +326,108 @@ async fn the_shifter_is_told_where_instances_are_before_it_shifts() {
         .told
         .clone();
     assert!(told.contains_key(&candidate.id));
+}
+
+/// Capacity and a shifter that can be looked into, with `v1` at everything and `v2` at nothing.
+struct Looked {
+    pair: WithTraffic<Capacity, InMemoryShifter>,
+    shifter: InMemoryShifter,
+    service: ServiceId,
+    v1: ReleaseId,
+    v2: ReleaseId,
+    both: Both,
+}
+
+impl Looked {
+    async fn set() -> Self {
+        let both = Both::new();
+        let service = ServiceId::new("checkout").unwrap();
+        let release = |text: &str| ReleaseId::new(text).unwrap();
+        let (v1, v2) = (release("good-1"), release("good-2"));
+        let since = both.now().before(Duration::from_secs(60));
+        both.capacity.runs().insert(
+            service.clone(),
+            Runs {
+                wanted: vec![v1.clone(), v2.clone()],
+                since: BTreeMap::from([(v1.clone(), since), (v2.clone(), since)]),
+                ..Runs::default()
+            },
+        );
+        let shifter = InMemoryShifter::default();
+        shifter.foreign_change(&service, BTreeMap::from([(v1.clone(), Weight::ALL)]));
+        let pair = WithTraffic::new(both.capacity.clone(), shifter.clone())
+            .drain_at_most(Duration::from_secs(5));
+        pair.observe(&service).await.unwrap();
+        Self {
+            pair,
+            shifter,
+            service,
+            v1,
+            v2,
+            both,
+        }
+    }
+
+    async fn retire(&self, step: u32) -> Result<Accepted, ChangeError> {
+        let seen = self.pair.observe(&self.service).await?;
+        let id = ChangeId::try_from(format!("d1-1.s{step}.a1")).unwrap();
+        let change = Change::Retire {
+            release: self.v2.clone(),
+        };
+        let expect = Expectation {
+            wanted: seen.wanted,
+            etag: seen.etag,
+        };
+        let request = ChangeRequest::new(id, change, expect, self.both.now());
+        self.pair.apply(&self.service, &request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_is_retired_when_it_answers_nothing_any_more() {
+    let looked = Looked::set().await;
+    looked.shifter.keep_open(&looked.service, &looked.v2, 2);
+    let told = looked.retire(1).await.unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        "not sent: good-2 still answers 2 requests"
+    );
+    looked.shifter.keep_open(&looked.service, &looked.v2, 0);
+    looked.retire(2).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_never_stops_answering_is_retired_after_its_time() {
+    let looked = Looked::set().await;
+    looked.shifter.keep_open(&looked.service, &looked.v2, 1);
+    for step in 1..=5 {
+        assert!(looked.retire(step).await.is_err(), "after {step} s");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    looked.retire(6).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shifter_whose_mark_moved_is_told_again() {
+    let looked = Looked::set().await;
+    let everything = looked.shifter.told(&looked.service);
+    assert_eq!(everything.len(), 2);
+    // It was started anew: who answers where is forgotten, and the mark is another one.
+    looked
+        .shifter
+        .instances(&looked.service, &BTreeMap::new())
+        .await
+        .unwrap();
+    looked.pair.observe(&looked.service).await.unwrap();
+    assert_eq!(
+        looked.shifter.told(&looked.service).len(),
+        0,
+        "the mark did not move"
+    );
+    looked.shifter.foreign_change(
+        &looked.service,
+        BTreeMap::from([(looked.v1.clone(), Weight::ALL)]),
+    );
+    looked.pair.observe(&looked.service).await.unwrap();
+    assert_eq!(looked.shifter.told(&looked.service), everything);
 }

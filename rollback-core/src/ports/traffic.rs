@@ -16,6 +16,9 @@ pub struct Traffic {
     pub weights: BTreeMap<ReleaseId, Weight>,
     /// The tag of the last change, where the system can carry one.
     pub last_change: Option<ChangeId>,
+    /// How much each release is still answering (requests, or connections that stay), where the
+    /// system knows: an instance is not stopped while it answers.
+    pub open: BTreeMap<ReleaseId, u64>,
 }
 
 impl Traffic {
@@ -26,6 +29,7 @@ impl Traffic {
             etag,
             weights,
             last_change: None,
+            open: BTreeMap::new(),
         }
     }
 }
@@ -51,8 +55,9 @@ pub trait TrafficShifter: Debug + Send + Sync + 'static {
         expect: Option<&Etag>,
     ) -> Result<Accepted, ChangeError>;
 
-    /// Tells where the instances of each release answer. Called whenever they changed and before
-    /// each shift; must be idempotent.
+    /// Tells where the instances of each release answer. Called whenever they changed, when the
+    /// system's mark is another than the last one seen, and before each shift; must be idempotent.
+    /// A system that was started anew and has forgotten how traffic was divided is told here.
     ///
     /// # Errors
     /// Any [`ChangeError`].

@@ -21,6 +21,7 @@ mod metric_source;
 mod notifier;
 mod paces;
 mod report;
+mod traffic;
 mod trigger;
 
 pub use deployer::{DeployerHarness, Ground, ReleaseKind, deployer};
@@ -28,4 +29,5 @@ pub use journal::{JournalHarness, journal};
 pub use metric_source::{MetricSourceHarness, QueryKind, metric_source};
 pub use notifier::{NotifierHarness, notifier};
 pub use report::{CaseResult, Ran, Report};
+pub use traffic::{Answered, TrafficHarness, traffic};
 pub use trigger::{Fed, TriggerHarness, trigger};

@@ -4,6 +4,8 @@
 //! the simulator needs no async runtime. [`InMemoryPlatform`] wraps it with a manual clock as a
 //! `Deployer` and a `MetricSource`.
 //!
+//! [`InMemoryShifter`] is a traffic system beside a platform that knows no weights.
+//!
 //! | temper | like | compare-and-set | tags | a change shows | rolls back by itself |
 //! |---|---|---|---|---|---|
 //! | [`Temper::Strict`] | Swarm | yes | yes | at once | no |
@@ -14,8 +16,10 @@ mod behaviour;
 mod deployer;
 mod metrics;
 mod model;
+mod shifter;
 mod traffic;
 
 pub use behaviour::{Behaviour, RESTART_DELAY};
 pub use deployer::InMemoryPlatform;
 pub use model::{AppliedChange, Model, Temper};
+pub use shifter::InMemoryShifter;
