@@ -14,8 +14,10 @@
 //! | `image` | an image by what it is, not by a name that may move |
 //! | `last_words` | [`last_words`]: what containers left behind, for the explanation |
 //! | `metrics` | [`DockerMetrics`]: what the engine knows of containers, as metrics |
+//! | `container` | containers as a platform: [`ContainerDeployer`] |
 
 mod client;
+mod container;
 mod error;
 mod events;
 mod image;
@@ -24,6 +26,9 @@ mod metrics;
 mod wire;
 
 pub use client::{Engine, Query};
+pub use container::{
+    Adopt, ContainerDefinition, ContainerDeployer, DefinitionError, Former, Keep, Pruned,
+};
 pub use error::EngineError;
 pub use image::{Image, ImageId};
 pub use last_words::last_words;
