@@ -29,6 +29,7 @@
 
 mod act;
 mod adoption;
+mod building;
 mod carried;
 mod change;
 mod claims;

@@ -1,13 +1,10 @@
 //! What the tests against a real engine share: images of the specimen, names that are nobody
 //! else's, and a broom that sweeps what carries such a name.
 
-<<<<<<< HEAD
 #[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod containers;
-=======
 pub(crate) mod ground;
 pub(crate) mod switch;
->>>>>>> 70caeeb (Docker: containers as a platform; what should run is kept on the engine, changes are compare-and-set, what others started is taken over)
 
 use std::{
     process,
