@@ -15,6 +15,7 @@
 //! | `last_words` | [`last_words`]: what containers left behind, for the explanation |
 //! | `metrics` | [`DockerMetrics`]: what the engine knows of containers, as metrics |
 //! | `container` | containers as a platform: [`ContainerDeployer`] |
+//! | `swarm` | [`SwarmDeployer`]: Swarm services |
 
 mod client;
 mod container;
@@ -23,6 +24,7 @@ mod events;
 mod image;
 mod last_words;
 mod metrics;
+mod swarm;
 mod wire;
 
 pub use client::{Engine, Query};
@@ -33,3 +35,4 @@ pub use error::EngineError;
 pub use image::{Image, ImageId};
 pub use last_words::last_words;
 pub use metrics::DockerMetrics;
+pub use swarm::{SwarmDefinition, SwarmDeployer};

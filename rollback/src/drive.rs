@@ -9,6 +9,7 @@ use rollback_core::{
     engine::{Engine, Status},
     entry::{Command, Effect, Entry, Fact, Input, Keep},
     model::{Actor, DeploymentId, Outcome, Timestamp},
+    policy::Foreign,
     ports::{Batch, JournalError, Lease},
 };
 use tokio::{
@@ -202,9 +203,11 @@ impl Drive {
         }
     }
 
-    /// Listens to the platform's hints while a deployment is under way.
+    /// Listens to the platform's hints while a deployment is under way, or what others deploy is
+    /// taken into care.
     fn listen(&mut self) {
-        let wanted = self.book.open.is_some() && matches!(self.state, State::Up(_));
+        let matters = self.book.open.is_some() || self.setup.policy.foreign != Foreign::Ignore;
+        let wanted = matters && matches!(self.state, State::Up(_));
         if !wanted {
             self.hint = None;
         } else if self.hint.is_none() {

@@ -33,8 +33,12 @@ impl Engine {
         let Some(active) = &self.state.active else {
             let lost = |asked: Timestamp| at >= asked.after(IDLE_LOOK_LOST);
             let due = self.idle_look_due();
-            if due.is_some_and(|due| at >= due) && self.in_flight.observe.is_none_or(lost) {
+            let hinted = due.is_some() && self.in_flight.hinted;
+            if (hinted || due.is_some_and(|due| at >= due))
+                && self.in_flight.observe.is_none_or(lost)
+            {
                 self.in_flight.observe = Some(at);
+                self.in_flight.hinted = false;
                 self.effects.push_back(Effect::Observe { asked_at: at });
             } else if due.is_none() {
                 self.in_flight.observe = None;
@@ -50,22 +54,18 @@ impl Engine {
             && self.in_flight.apply.as_ref() != Some(&pending.id)
         {
             self.in_flight.apply = Some(pending.id.clone());
+            let request = ChangeRequest::new(
+                pending.id.clone(),
+                pending.change.clone(),
+                pending.expect.clone(),
+                pending.not_after,
+            )
+            .rolling_back(active.rollback.is_some());
             if self.mutant(Mutant::SendsTwice) {
                 self.effects
-                    .push_back(Effect::Apply(Box::new(ChangeRequest::new(
-                        pending.id.clone(),
-                        pending.change.clone(),
-                        pending.expect.clone(),
-                        pending.not_after,
-                    ))));
+                    .push_back(Effect::Apply(Box::new(request.clone())));
             }
-            self.effects
-                .push_back(Effect::Apply(Box::new(ChangeRequest::new(
-                    pending.id.clone(),
-                    pending.change.clone(),
-                    pending.expect.clone(),
-                    pending.not_after,
-                ))));
+            self.effects.push_back(Effect::Apply(Box::new(request)));
         }
         if free(self.in_flight.observe)
             && at >= self.in_flight.observe_after

@@ -223,6 +223,8 @@ pub struct ChangeRequest {
     pub not_after: Timestamp,
     /// The definition of the release that the change names, where it names one.
     pub definition: Option<Definition>,
+    /// Whether it is a step of a rollback: what is restored served before, and users wait for it.
+    pub rolls_back: bool,
 }
 
 impl ChangeRequest {
@@ -240,7 +242,15 @@ impl ChangeRequest {
             expect,
             not_after,
             definition: None,
+            rolls_back: false,
         }
+    }
+
+    /// The same as a step of a rollback, or not.
+    #[must_use]
+    pub const fn rolling_back(mut self, rolls_back: bool) -> Self {
+        self.rolls_back = rolls_back;
+        self
     }
 
     /// The same with the release's definition.

@@ -14,6 +14,8 @@ use std::{
 use rollback_docker::{Engine, ImageId};
 use serde_json::{Value, json};
 
+pub(crate) mod swarm;
+
 /// The label of everything that a test makes; its value is the test's [`name`].
 pub(crate) const TEST: &str = "io.rollback.test";
 
