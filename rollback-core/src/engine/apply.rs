@@ -147,6 +147,7 @@ impl Engine {
             number: 0,
             step: None,
             change,
+            late: None,
             hold: None,
             acknowledged: BTreeSet::new(),
             intake: super::intake::Intake::default(),

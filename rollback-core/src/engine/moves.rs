@@ -95,8 +95,12 @@ impl Active {
         to: &SentState,
         settle: Duration,
     ) {
-        let Some(pending) = self.change.take_if(|pending| pending.id == *id) else {
-            return;
+        let pending = match self.change.take_if(|pending| pending.id == *id) {
+            Some(pending) => pending,
+            None => match self.late.take_if(|late| late.id == *id) {
+                Some(late) if *to == SentState::Found => late,
+                _ => return,
+            },
         };
         match to {
             SentState::Accepted | SentState::Found => {
@@ -120,6 +124,9 @@ impl Active {
                 self.look_after = just_after(at);
                 if let Some(step) = &mut self.step {
                     step.retry_at = *retry_at;
+                }
+                if pending.doubt.is_some() {
+                    self.late = Some(pending);
                 }
             }
             SentState::Refused { why } => {

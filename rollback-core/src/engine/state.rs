@@ -174,6 +174,8 @@ pub(super) struct Active {
     pub(super) number: u32,
     pub(super) step: Option<RunningStep>,
     pub(super) change: Option<PendingChange>,
+    /// What was not to be seen when its doubt ended: its request may still be on its way.
+    pub(super) late: Option<PendingChange>,
     pub(super) hold: Option<Hold>,
     /// Rules whose hold a person ended: they do not hold this deployment again.
     pub(super) acknowledged: BTreeSet<Arc<str>>,

@@ -4,16 +4,39 @@ use std::sync::Arc;
 
 use rollback_core::{
     model::{
-        Answer, ArmObservation, ArmState, Change, ChangeId, Instance, InstanceId, InstanceState,
-        MetricId, Observation, Placement, ReadError, ReadRequest, Reading, Sample, Timestamp,
-        Weight,
+        Accepted, Answer, ArmObservation, ArmState, Change, ChangeError, ChangeId, ChangeRequest,
+        Instance, InstanceId, InstanceState, MetricId, Observation, Placement, ReadError,
+        ReadRequest, Reading, Sample, Timestamp, Weight,
     },
     ports::{TaskError, TaskHandle, TaskStatus},
 };
 
 use super::world::{START, World};
 
+/// A change whose request is still on its way, and after it came, its mark.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    sent: Option<Change>,
+    id: Option<ChangeId>,
+    last_change: Option<ChangeId>,
+}
+
 impl World {
+    pub(super) fn send_late(&mut self, request: &ChangeRequest) -> Result<Accepted, ChangeError> {
+        self.late.sent = Some(request.change.clone());
+        self.late.id = Some(request.id.clone());
+        Err(ChangeError::maybe_sent("the connection broke"))
+    }
+
+    /// The late one comes in just before another.
+    pub(super) fn late_arrives(&mut self) -> Result<Accepted, ChangeError> {
+        if let Some(change) = self.late.sent.take() {
+            self.take(&change);
+            self.late.last_change = self.late.id.take();
+        }
+        Err(ChangeError::Conflict { now: None })
+    }
+
     pub(super) fn start_task(&mut self, id: &ChangeId) -> Option<Result<TaskHandle, TaskError>> {
         let word = if self.next_tasks.is_empty() {
             "succeeds".to_owned()
@@ -124,6 +147,7 @@ impl World {
         }
         let mut seen = Observation::new(self.wanted.clone(), arms);
         seen.etag = Some(self.etag());
+        seen.last_change.clone_from(&self.late.last_change);
         seen.platform_rollback.clone_from(&self.platform_rollback);
         seen
     }

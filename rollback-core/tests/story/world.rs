@@ -14,7 +14,7 @@ use rollback_core::{
     ports::{Capabilities, Delivered, PermitDecision},
 };
 
-use super::said;
+use super::{platform::Late, said};
 
 pub(super) const START: i64 = 1_800_000_000_000;
 
@@ -32,6 +32,7 @@ pub(crate) struct World {
     pub(super) crashes: BTreeMap<ReleaseId, u32>,
     /// What becomes of the next changes: the story's words.
     pub(super) next_results: Vec<String>,
+    pub(super) late: Late,
     /// What each metric says of each arm, per second of the story.
     pub(super) values: BTreeMap<(String, Option<Arm>), String>,
     pub(super) blind: bool,
@@ -64,6 +65,7 @@ impl World {
             sick: BTreeMap::new(),
             crashes: BTreeMap::new(),
             next_results: Vec::new(),
+            late: Late::default(),
             values: BTreeMap::new(),
             blind: false,
             gone: Vec::new(),
@@ -327,6 +329,8 @@ impl World {
                 }
                 let reported = match result.as_str() {
                     "is taken" => Ok(Accepted::at(Some(self.etag()))),
+                    "is taken late" => self.send_late(&request),
+                    "finds the late one" => self.late_arrives(),
                     "is taken, the answer is lost" | "is lost" => {
                         Err(ChangeError::maybe_sent("the connection broke"))
                     }

@@ -7,7 +7,7 @@ use crate::{
         Engine,
         state::{Active, Stage},
     },
-    entry::{Fact, Standing},
+    entry::{Fact, SentState, Standing},
     model::{Cause, HoldExit, HoldReason, Outcome, PlatformRollbackState, Timestamp, Wanted},
 };
 
@@ -26,6 +26,17 @@ impl Engine {
             || Self::is_expected(active, &observation.wanted, seen.asked_at)
         {
             return None;
+        }
+        // What was sent long ago and is taken only now is nobody else's: the platform shows whose
+        // it is.
+        if let Some(late) = &active.late
+            && observation.last_change.as_ref() == Some(&late.id)
+            && observation.wanted == late.change.applied_to(&active.expected)
+        {
+            return Some(Fact::ChangeMoved {
+                id: late.id.clone(),
+                to: SentState::Found,
+            });
         }
         if let Some(platform) = &observation.platform_rollback
             && platform.from == active.candidate
