@@ -10,7 +10,8 @@ use std::{
 use async_trait::async_trait;
 use rollback_core::{
     model::{
-        Accepted, ChangeError, ChangeRequest, Definition, Observation, Release, Secret, ServiceId,
+        Accepted, ChangeError, ChangeRequest, Definition, Observation, Release, ReleaseId, Secret,
+        ServiceId,
     },
     ports::{Capabilities, Deployer},
 };
@@ -223,6 +224,20 @@ impl Deployer for ContainerDeployer {
                 release.id
             ))),
         }
+    }
+
+    async fn last_words(
+        &self,
+        service: &ServiceId,
+        release: &ReleaseId,
+        lines: usize,
+    ) -> Vec<String> {
+        let Ok(sight) = look(&self.shared(service)).await else {
+            return Vec::new();
+        };
+        let of_release = sight.facts.iter().filter(|one| one.release == *release);
+        let containers: Vec<String> = of_release.map(|one| one.name.clone()).collect();
+        crate::last_words(&self.engine, &containers, lines, &[]).await
     }
 
     async fn changed(&self, service: &ServiceId) {

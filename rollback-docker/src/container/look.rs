@@ -173,6 +173,12 @@ pub(crate) async fn look(shared: &Shared) -> Result<Sight, EngineError> {
     sight.facts.retain(belongs);
     let known: BTreeSet<&String> = sight.facts.iter().map(|one| &one.id).collect();
     sight.desired.adopted.retain(|id, _| known.contains(id));
+    // What is gone makes room for nobody any more.
+    let there: BTreeSet<&ReleaseId> = sight.facts.iter().map(|one| &one.release).collect();
+    sight
+        .desired
+        .replaced_by
+        .retain(|old, _| there.contains(old));
     Ok(sight)
 }
 

@@ -62,9 +62,7 @@ pub(crate) async fn prune(shared: &Shared, keep: &Keep) -> Result<Pruned, Change
     let sight = look(shared).await.map_err(not_looked)?;
     let desired = &sight.desired;
     let used = |release: &ReleaseId| {
-        desired.wanted.runs(release)
-            || desired.replaced_by.contains_key(release)
-            || sight.facts.iter().any(|one| one.release == *release)
+        desired.wanted.runs(release) || sight.facts.iter().any(|one| one.release == *release)
     };
     let going = going(&sight.kept, &desired.recent, keep, used);
     let mut pruned = Pruned::default();

@@ -3,6 +3,7 @@
 
 #[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod containers;
+pub(crate) mod cut;
 pub(crate) mod ground;
 pub(crate) mod switch;
 

@@ -1,6 +1,9 @@
 //! Traffic in memory.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use rollback_core::{
@@ -8,9 +11,19 @@ use rollback_core::{
     ports::{Traffic, TrafficShifter},
 };
 
-/// Of each service its revision and weights.
-#[derive(Debug, Default)]
-pub(crate) struct Switch(Mutex<BTreeMap<ServiceId, Traffic>>);
+/// Of each service its revision and weights; a clone is the same switch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Switch(Arc<Mutex<BTreeMap<ServiceId, Traffic>>>);
+
+impl Switch {
+    /// All traffic goes to one release, since before anybody guarded it.
+    pub(crate) fn all_to(service: &ServiceId, release: &ReleaseId) -> Self {
+        let mut traffic = Traffic::default();
+        traffic.etag = Some(Etag::new("1").unwrap());
+        traffic.weights.insert(release.clone(), Weight::ALL);
+        Self(Arc::new(Mutex::new([(service.clone(), traffic)].into())))
+    }
+}
 
 #[async_trait]
 impl TrafficShifter for Switch {
