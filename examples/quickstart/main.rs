@@ -7,13 +7,11 @@
 //! | `series` | several stories one after another, and their table |
 //! | `scenario`, `ends` | what is wrong with version 2; how the story must end |
 //! | `stage`, `world` | what runs: the shop's releases, the switch, the users; and its end |
-//! | `by_hand` | version 1 before anybody guarded it |
 //! | `place` | where the journal lies, and what `--resume` needs besides |
 //! | `chronicle`, `figures` | what happened, from the journal's facts; what it comes to, beside what users saw |
 //! | `screen`, `ending` | what people see meanwhile and at the end |
 //! | `demo` | the shop, the switch and the users themselves |
 
-mod by_hand;
 mod chronicle;
 mod cli;
 mod demo;

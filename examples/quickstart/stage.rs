@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollback::WithTraffic;
+use rollback::{WithTraffic, start_first_release};
 use rollback_core::model::{Release, Secret, ServiceId};
 use rollback_core::ports::ReleaseStore;
 use rollback_process::ProcessDeployer;
 use tokio::time::{sleep, timeout};
 
-use crate::by_hand;
 use crate::demo::child::{self, Ready};
 use crate::demo::remote::{LoadHandle, SwitchHandle};
 use crate::place::{Memory, Place};
@@ -22,6 +21,8 @@ use crate::world::{self, SIGNING_KEY};
 
 /// How long stopping the shop may take.
 const STRIKE_WITHIN: Duration = Duration::from_secs(15);
+/// How long version 1 may take to serve everybody.
+const FIRST_WITHIN: Duration = Duration::from_secs(20);
 /// Every request is answered within this, if only by the switch.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How often the switch is asked whether they are.
@@ -77,7 +78,7 @@ impl Stage {
         let [v1, ..] = &releases;
         // Kept like every release that is deployed later, so that it could be started again.
         store.put(&self.service, v1).await.map_err(Trouble::asked)?;
-        by_hand::start(&*self.platform()?, &self.service, v1)
+        start_first_release(&*self.platform()?, &self.service, v1, FIRST_WITHIN)
             .await
             .map_err(Trouble::broke)?;
         let users = world::send_users(switch, setting.rate, &place.seen())

@@ -61,6 +61,7 @@
 //! | `recover` | taking a journal over; coming back after a failure |
 //! | `perform` | effects, each once and within its time |
 //! | `book` | what the driver itself remembers of the facts |
+//! | `first_release` | what runs before anything is guarded |
 //! | `fleet`, `appends`, `coalesce` | many services: permits, shared appends, shared reads |
 //! | `members` | orders to every service of a fleet |
 //! | `with_traffic` | a deployer and a traffic shifter as one |
@@ -82,6 +83,7 @@ mod drive;
 mod error;
 mod event;
 mod explain;
+mod first_release;
 mod fleet;
 pub mod given;
 mod members;
@@ -105,6 +107,7 @@ pub use deployment::Deployment;
 pub use error::{CommandError, DeployError, ExplainError, StartError, Stopped};
 pub use event::Event;
 pub use explain::{Account, Evidence, Moment};
+pub use first_release::{FirstReleaseError, start_first_release};
 pub use fleet::{Fleet, FleetBuilder};
 pub use members::Unreached;
 

@@ -9,7 +9,10 @@
 
 mod course;
 mod fault;
+mod guarded;
 mod native;
+mod on_containers;
+mod on_swarm;
 mod swarm;
 mod users;
 
@@ -64,14 +67,18 @@ async fn under_each(
 ) -> Vec<(&'static str, Result<Course, Failure>)> {
     let name = |system: &str| format!("bench-{system}-{}-{}", fault.name(), std::process::id());
     let (defaults, best) = (native::at_its_defaults(), native::at_its_best());
-    let (a, b) = (name("defaults"), name("best"));
-    let (a, b) = tokio::join!(
+    let (a, b, c, d) = (name("a"), name("b"), name("c"), name("d"));
+    let (a, b, c, d) = tokio::join!(
         native::run(engine, &a, &defaults, images, window),
         native::run(engine, &b, &best, images, window),
+        on_swarm::run(engine, &c, images, window),
+        on_containers::run(engine, &d, images, window),
     );
     vec![
         ("Swarm, defaults", a.map_err(Failure::from)),
         ("Swarm, best settings", b.map_err(Failure::from)),
+        ("this library on Swarm", c),
+        ("this library, containers and HAProxy", d),
     ]
 }
 

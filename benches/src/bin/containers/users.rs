@@ -15,8 +15,10 @@ use crate::fault::BAD;
 
 /// Requests of each system's users every second.
 pub(crate) const RATE: u32 = 40;
-/// An answer that takes longer is a failed request to its user.
+/// An answer that takes longer is a failed request to its user,
 const PATIENCE: Duration = Duration::from_secs(1);
+/// who waits for it so long, to see whose fault it is.
+const GIVES_UP: Duration = Duration::from_secs(5);
 
 /// What a user saw.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +68,7 @@ impl Users {
         let client = reqwest::Client::builder()
             .pool_max_idle_per_host(0)
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(GIVES_UP)
             .build()?;
         let seen = Arc::clone(&asked);
         let at_work = tokio::spawn(async move {
@@ -102,11 +104,13 @@ async fn ask(client: &reqwest::Client, door: Option<(SocketAddr, bool)>) -> (boo
     let Some((door, bad)) = door else {
         return (true, false);
     };
+    let asked = Instant::now();
     match client.get(format!("http://{door}/")).send().await {
         Ok(answer) => {
             let version = answer.headers().get("x-version");
             let by = version.map_or(bad, |version| version.as_bytes() == BAD.as_bytes());
-            (!answer.status().is_success(), by)
+            let late = asked.elapsed() > PATIENCE;
+            (late || !answer.status().is_success(), by)
         }
         Err(_) => (true, bad),
     }

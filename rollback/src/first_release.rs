@@ -1,43 +1,75 @@
-//! Version 1 as it came to be before anybody guarded the service: started by hand, with all the traffic.
+//! The first release of a service: started before anybody guards it, with all the traffic.
 
 use std::time::Duration;
 
 use rollback_core::model::{
     ArmState, Change, ChangeError, ChangeId, ChangeRequest, DeploymentId, Expectation, IdError,
-    Observation, Placement, Release, ServiceId, Share, Timestamp, Weight,
+    Observation, Pace, Placement, Release, ServiceId, Share, Timestamp, Weight,
 };
 use rollback_core::ports::Deployer;
 use tokio::time::Instant;
 
-/// How long version 1 may take to serve everybody.
-const WITHIN: Duration = Duration::from_secs(20);
-
-/// Why version 1 does not serve.
+/// Why the first release does not serve.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ByHandError {
-    #[error("version 1 could not be started: {0}")]
+#[non_exhaustive]
+pub enum FirstReleaseError {
+    /// The platform would not, or could not be asked.
+    #[error("the first release could not be started: {0}")]
     Change(#[from] ChangeError),
-    #[error("version 1 does not serve: {why}. What it wrote last:\n{words}")]
-    NotServing { why: String, words: String },
+    /// It was started, and does not serve.
+    #[error("the first release does not serve: {why}. What it wrote last:\n{words}")]
+    NotServing {
+        /// Why, in the platform's words.
+        why: String,
+        /// Its last lines.
+        words: String,
+    },
+    /// Never: a constant that is an id.
     #[error(transparent)]
     Id(#[from] IdError),
 }
 
-/// Starts `release` and gives it all traffic; returns when it serves. Again is the same as once.
-pub(crate) async fn start(
+/// Starts the first release of a service and gives it all the traffic; returns when it serves.
+/// Again is the same as once.
+///
+/// A deployment needs a release to return to, so there can be none of the first release: it is
+/// started without a guard, and the controller that is started afterwards takes it for proven
+/// (`bootstrap: trust_running`). Keep it in the release store too, unless the platform keeps
+/// definitions itself: a rollback may have to start it again. `within` is the time that it may
+/// take to serve.
+///
+/// ```no_run
+/// # async fn first(deployer: impl rollback::ports::Deployer, v1: rollback::model::Release) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// let shop = rollback::model::ServiceId::new("shop")?;
+/// rollback::start_first_release(&deployer, &shop, &v1, Duration::from_secs(60)).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`FirstReleaseError`]; what was started is left as it is.
+pub async fn start_first_release(
     deployer: &dyn Deployer,
     service: &ServiceId,
     release: &Release,
-) -> Result<(), ByHandError> {
+    within: Duration,
+) -> Result<(), FirstReleaseError> {
     let deployment = DeploymentId::new("by-hand")?;
     deployer.check(service, release).await?;
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + within;
+    // Without weights, who serves is who runs in the service's place.
+    let placement = if deployer.capabilities().weights {
+        Placement::Beside
+    } else {
+        Placement::InPlace(Pace::AtOnce)
+    };
     for step in 1.. {
         let seen = deployer.observe(service).await?;
         let given_up = match seen.arm(&release.id).map(|arm| &arm.state) {
             Some(ArmState::Failing { why }) => Some(why.to_string()),
             _ if Instant::now() >= deadline => {
-                Some(format!("not ready after {} s", WITHIN.as_secs()))
+                Some(format!("not ready after {} s", within.as_secs()))
             }
             _ => None,
         };
@@ -46,9 +78,9 @@ pub(crate) async fn start(
                 .last_words(service, &release.id, 10)
                 .await
                 .join("\n");
-            return Err(ByHandError::NotServing { why, words });
+            return Err(FirstReleaseError::NotServing { why, words });
         }
-        match missing(&seen, release) {
+        match missing(&seen, release, placement) {
             Missing::Nothing => break,
             Missing::Time => {}
             Missing::Change(change) => {
@@ -81,12 +113,12 @@ enum Missing {
     Change(Change),
 }
 
-fn missing(seen: &Observation, release: &Release) -> Missing {
+fn missing(seen: &Observation, release: &Release, placement: Placement) -> Missing {
     let id = &release.id;
     if !seen.wanted.runs(id) {
         Missing::Change(Change::Converge {
             release: id.clone(),
-            placement: Placement::Beside,
+            placement,
         })
     } else if !seen.is_ready(id) {
         Missing::Time
@@ -126,7 +158,7 @@ mod tests {
     }
 
     /// Starts v1 on a platform whose time runs on.
-    async fn start_v1(platform: &InMemoryPlatform) -> Result<(), ByHandError> {
+    async fn start_v1(platform: &InMemoryPlatform) -> Result<(), FirstReleaseError> {
         let shop = ServiceId::new("shop").unwrap();
         let time_runs_on = async {
             loop {
@@ -136,7 +168,7 @@ mod tests {
         };
         let v1 = release("v1");
         tokio::select! {
-            started = start(platform, &shop, &v1) => started,
+            started = start_first_release(platform, &shop, &v1, Duration::from_secs(20)) => started,
             () = time_runs_on => Ok(()),
         }
     }
