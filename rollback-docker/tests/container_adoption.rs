@@ -11,7 +11,7 @@
 #[allow(dead_code, reason = "each test file uses a part")]
 mod support;
 
-use std::{collections::BTreeSet, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 use rollback_core::{
     model::{Change, ChangeError, Placement, Release, ServiceId, Wanted},
@@ -23,7 +23,9 @@ use serde_json::{Value, json};
 use support::{
     TEST, engine,
     ground::{alone, change, converge, deploy, inspect, left, run, until},
-    image, name, sweep,
+    image,
+    likeness::{chosen, differences},
+    name, sweep,
 };
 
 /// What a test stands on; everything in it is named after it.
@@ -116,64 +118,6 @@ fn docker(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Every field that differs between two documents, as `/path: before → after`.
-fn differences(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
-    match (before, after) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let (a, b) = (a.get(key), b.get(key));
-                let nothing = Value::Null;
-                let (a, b) = (a.unwrap_or(&nothing), b.unwrap_or(&nothing));
-                differences(&format!("{path}/{key}"), a, b, found);
-            }
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            // The engine lists variables and mounts in an order of its own.
-            let text = |list: &[Value]| {
-                let mut text: Vec<String> = list.iter().map(Value::to_string).collect();
-                text.sort();
-                text
-            };
-            if text(a) != text(b) {
-                found.push(format!("{path}: {before} → {after}"));
-            }
-        }
-        _ if before == after => {}
-        _ => found.push(format!("{path}: {before} → {after}")),
-    }
-}
-
-/// What a person chose of a container: not its state, nor what the engine gave it.
-fn chosen(container: &Value) -> Value {
-    let networks = container["NetworkSettings"]["Networks"]
-        .as_object()
-        .unwrap();
-    let networks: serde_json::Map<String, Value> = networks
-        .iter()
-        .map(|(name, endpoint)| {
-            let keys = ["IPAMConfig", "Links", "DriverOpts", "Aliases"];
-            let nothing = |value: &Value| *value == json!({}) || *value == json!([]);
-            let kept = keys
-                .map(|key| (key.to_owned(), endpoint[key].clone()))
-                .map(|(key, value)| (key, if nothing(&value) { Value::Null } else { value }));
-            (name.clone(), Value::Object(kept.into_iter().collect()))
-        })
-        .collect();
-    let mut mounts = container["Mounts"].clone();
-    for mount in mounts.as_array_mut().unwrap() {
-        // Of a volume that was given a name the engine says `z`, which means nothing for a volume.
-        if mount["Mode"] == "z" {
-            mount["Mode"] = json!("");
-        }
-    }
-    json!({
-        "Config": container["Config"], "HostConfig": container["HostConfig"],
-        "Mounts": mounts, "Path": container["Path"], "Args": container["Args"],
-        "Image": container["Image"], "Networks": networks,
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_docker_run_started_comes_back_as_it_was() {
     let mut yard = Yard::new("adopted").await;
@@ -214,6 +158,7 @@ async fn what_docker_run_started_comes_back_as_it_was() {
         &yard.name,
     ]);
     let before = inspect(&yard.engine, &id).await;
+    let scratch = scratch(&yard.engine, &before).await;
 
     let deployer = yard.deployer(Adopt::name(&yard.name).port(8080));
     let seen = deployer.observe(&yard.service).await.unwrap();
@@ -288,11 +233,21 @@ async fn what_docker_run_started_comes_back_as_it_was() {
         assert!(aliases.contains(&format!("\"{}\"", yard.name)), "{aliases}");
     }
     drop(deployer);
-    let mounts = after["Mounts"].as_array().unwrap();
-    let scratch = mounts.iter().find(|one| one["Destination"] == "/scratch");
-    let scratch = scratch.unwrap()["Name"].as_str().unwrap();
-    yard.volumes.push(scratch.to_owned());
+    let kept = self::scratch(&yard.engine, &after).await;
+    assert_eq!(
+        kept, scratch,
+        "the volume that had no name, with what is in it"
+    );
+    yard.volumes.push(kept["Name"].as_str().unwrap().to_owned());
     yard.end(&other).await;
+}
+
+/// The volume that was mounted without a name.
+async fn scratch(engine: &Engine, container: &Value) -> Value {
+    let mounts = container["Mounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|one| one["Destination"] == "/scratch");
+    let path = format!("/volumes/{}", mount.unwrap()["Name"].as_str().unwrap());
+    engine.get(&path, &[]).await.unwrap()
 }
 
 /// A container as Compose makes it.

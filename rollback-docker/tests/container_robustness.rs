@@ -331,6 +331,40 @@ async fn a_controller_that_dies_at_any_request_leaves_what_the_next_one_finishes
     yard.end().await;
 }
 
+/// The name of its record is free again when it wakes up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_slept_over_two_changes_changes_nothing() {
+    let yard = Yard::new("slept").await;
+    let (service, awake) = (yard.service("a"), yard.deployer());
+    let of = |version: &str| yard.release(version);
+    deploy(&awake, &service, &of("v1")).await;
+    // The definition is kept first, then the record is made.
+    let wire = Wire::new(Cut::Hold(2));
+    let sleepy = ContainerDeployer::on(wire.engine.clone()).steady_after(STEADY);
+    let seen = sleepy.observe(&service).await.unwrap();
+    let late = of("late");
+    let request = request(&seen, converge(&late.id, AT_ONCE), Some(&late));
+    let (answer, ()) = tokio::join!(sleepy.apply(&service, &request), async {
+        wire.reached().await;
+        for version in ["v2", "v3"] {
+            let start = converge(&of(version).id, AT_ONCE);
+            change(&awake, &service, start, Some(&of(version)))
+                .await
+                .unwrap();
+        }
+        wire.let_go();
+    });
+    assert!(
+        matches!(answer, Err(ChangeError::Conflict { .. })),
+        "{answer:?}"
+    );
+    let seen = alone(&awake, &service, &of("v3").id).await;
+    assert!(!seen.wanted.runs(&late.id));
+    drop(sleepy);
+    awake.stop_service(&service).await.unwrap();
+    yard.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn old_releases_are_forgotten_by_policy_and_never_what_is_needed() {
     let yard = Yard::new("prune").await;

@@ -120,6 +120,8 @@ impl Supervisor {
             let mut known = locked(&self.shared.known);
             let wanted = &sight.desired.wanted;
             known.troubles.retain(|release, _| wanted.runs(release));
+            let there = |id: &String| sight.facts.iter().any(|one| one.id == *id);
+            known.started.retain(|id, _| there(id));
             let all = seen(&sight, &known, self.shared.steady, now());
             let steady = sight.desired.wanted.iter().all(|(release, _)| {
                 let ready = all

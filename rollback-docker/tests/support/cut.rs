@@ -13,6 +13,7 @@ use rollback_docker::Engine;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{UnixListener, UnixStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -20,13 +21,23 @@ use tokio::{
 pub(crate) enum Cut {
     Before(u32),
     After(u32),
+    /// Not cut: held back until [`Wire::let_go`].
+    Hold(u32),
 }
 
 pub(crate) struct Wire {
     pub(crate) engine: Engine,
     dead: Arc<AtomicBool>,
+    held: Arc<Held>,
     task: JoinHandle<()>,
     _dir: tempfile::TempDir,
+}
+
+/// A request that waits.
+#[derive(Default)]
+struct Held {
+    reached: Notify,
+    let_go: Notify,
 }
 
 impl Drop for Wire {
@@ -41,18 +52,32 @@ impl Wire {
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         let dead = Arc::new(AtomicBool::new(false));
+        let held = Arc::<Held>::default();
         let (flag, count) = (Arc::clone(&dead), Arc::new(AtomicU32::new(0)));
+        let waits = Arc::clone(&held);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, cut, Arc::clone(&flag), Arc::clone(&count)));
+                let (flag, count, held) = (flag.clone(), count.clone(), waits.clone());
+                tokio::spawn(serve(stream, cut, flag, count, held));
             }
         });
         Self {
             engine: Engine::at(path),
             dead,
+            held,
             task,
             _dir: dir,
         }
+    }
+
+    /// Waits until a request is held back.
+    pub(crate) async fn reached(&self) {
+        self.held.reached.notified().await;
+    }
+
+    /// Lets it pass.
+    pub(crate) fn let_go(&self) {
+        self.held.let_go.notify_one();
     }
 
     /// Whether it was cut.
@@ -61,7 +86,13 @@ impl Wire {
     }
 }
 
-async fn serve(mut near: UnixStream, cut: Cut, dead: Arc<AtomicBool>, count: Arc<AtomicU32>) {
+async fn serve(
+    mut near: UnixStream,
+    cut: Cut,
+    dead: Arc<AtomicBool>,
+    count: Arc<AtomicU32>,
+    held: Arc<Held>,
+) {
     let mut first = vec![0; 64 << 10];
     let Ok(read) = near.read(&mut first).await else {
         return;
@@ -78,6 +109,10 @@ async fn serve(mut near: UnixStream, cut: Cut, dead: Arc<AtomicBool>, count: Arc
     if cut == Cut::Before(number) {
         dead.store(true, Ordering::SeqCst);
         return;
+    }
+    if cut == Cut::Hold(number) {
+        held.reached.notify_one();
+        held.let_go.notified().await;
     }
     let Ok(mut far) = UnixStream::connect(real()).await else {
         return;

@@ -5,6 +5,7 @@
 pub(crate) mod containers;
 pub(crate) mod cut;
 pub(crate) mod ground;
+pub(crate) mod likeness;
 pub(crate) mod switch;
 
 use std::{
