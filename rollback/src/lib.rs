@@ -123,6 +123,8 @@ pub use rollback_core::{
     backtest, condition, engine, entry, inspect, ledger, memory, model, policy, ports,
 };
 
+#[cfg(feature = "docker")]
+pub use rollback_docker as docker;
 #[cfg(feature = "process")]
 pub use rollback_process as process;
 #[cfg(feature = "sources")]
