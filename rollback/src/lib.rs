@@ -45,6 +45,8 @@
 //! | `yaml` (default) | policies in YAML, `Policy::from_yaml_file` |
 //! | `schema` | the JSON Schema of policies, `policy::schema` |
 //! | `sqlite` | journal and release store on SQLite |
+//! | `docker` | Docker as a platform: containers, Swarm services, and what an engine knows of them |
+//! | `haproxy` | HAProxy divides the traffic |
 //! | `process` | this machine as a platform: supervised processes, a deploy script, git |
 //! | `sources` | text-format scraping, HTTP health, JSON bodies |
 //! | `prometheus-api` | the query API of Prometheus |
