@@ -62,8 +62,10 @@ fn instance(placed: &Placed, began: Timestamp) -> Option<Instance> {
         InstanceState::Starting
     };
     let id = InstanceId::new(&task.id).ok()?;
+    // What ended answers nowhere, though its address may be somebody else's by now.
+    let address = placed.address.as_ref().filter(|_| !task.has_ended());
     let instance = Instance::new(id, task.created, state);
-    Some(match &placed.address {
+    Some(match address {
         Some(address) => instance.at(address),
         None => instance,
     })

@@ -27,8 +27,11 @@ impl SwarmDeployer {
                 continue;
             };
             let named = content_in_name(image_of(&task.spec)).is_some();
-            let reachable = !(task.addresses.is_empty() && task.node_ports.is_empty())
-                && service.port().is_some();
+            let reachable = match task.node_ports.len() {
+                0 => !task.addresses.is_empty() && service.port().is_some(),
+                // One port each for IPv4 and IPv6: only the engine knows which is which.
+                ports => ports == 1,
+            };
             let known = self.remembered(of, |memory| memory.containers.contains_key(&task.id));
             let settled = task.state == "running" || task.has_ended() || task.is_gone();
             if known || !settled || (named && reachable) {
@@ -63,11 +66,19 @@ impl SwarmDeployer {
             let address = text(network, "/IPAddress")?;
             (!address.is_empty()).then(|| address.to_owned())
         });
+        let node_ports = found.pointer("/NetworkSettings/Ports");
+        let node_ports = node_ports.and_then(Value::as_object).into_iter().flatten();
+        let mut node_ports = node_ports
+            .filter_map(|(_, bindings)| bindings.as_array())
+            .flatten()
+            .filter(|binding| !text(binding, "/HostIp").unwrap_or_default().contains(':'))
+            .filter_map(|binding| text(binding, "/HostPort")?.parse().ok());
         let ports = found.pointer("/Config/ExposedPorts");
         let mut ports = ports.and_then(Value::as_object).into_iter().flatten();
         Ok(Inspected {
             content,
             address: addresses.next(),
+            node_port: node_ports.next(),
             port: ports.find_map(|(port, _)| port.strip_suffix("/tcp")?.parse().ok()),
         })
     }
@@ -115,7 +126,10 @@ pub(super) fn address(
     inspected: Option<&Inspected>,
     nodes: &BTreeMap<String, String>,
 ) -> Option<String> {
-    if let (Some(port), Some(node)) = (task.node_ports.first(), &task.node) {
+    let node_port = inspected.and_then(|inspected| inspected.node_port);
+    let told = task.node_ports.first().copied();
+    if let (Some(told), Some(node)) = (told, &task.node) {
+        let port = node_port.unwrap_or(told);
         return Some(format!("{}:{port}", nodes.get(node)?));
     }
     let own = inspected.and_then(|inspected| inspected.address.as_ref());
@@ -158,9 +172,16 @@ mod tests {
         let inspected = Inspected {
             content: None,
             address: Some("172.17.0.2".to_owned()),
+            node_port: Some(32_808),
             port: Some(8080),
         };
         let cases = [
+            (
+                &published,
+                &on_node,
+                Some(&inspected),
+                Some("10.1.1.1:32808"),
+            ),
             (&published, &on_node, None, Some("10.1.1.1:8081")),
             (&published, &in_network, None, Some("10.0.1.2:80")),
             (&plain, &in_network, None, Some("10.0.1.2")),

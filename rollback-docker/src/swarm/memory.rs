@@ -16,6 +16,8 @@ pub(super) struct Inspected {
     /// What its image is.
     pub(super) content: Option<String>,
     pub(super) address: Option<String>,
+    /// The port of the node that stands for its first one, under IPv4.
+    pub(super) node_port: Option<u64>,
     pub(super) port: Option<u64>,
 }
 

@@ -104,11 +104,14 @@ impl ServiceSeen {
         })
     }
 
-    /// Whether an instance takes a port of its node: no second one fits on the same node.
+    /// Whether an instance takes a certain port of its node: no second one fits on the same node.
     pub(super) fn has_node_ports(&self) -> bool {
         let ports = self.spec.pointer("/EndpointSpec/Ports");
         let mut ports = ports.and_then(Value::as_array).into_iter().flatten();
-        ports.any(|port| text(port, "/PublishMode") == Some("host"))
+        ports.any(|port| {
+            let fixed = port.get("PublishedPort").and_then(Value::as_u64);
+            text(port, "/PublishMode") == Some("host") && fixed.is_some_and(|port| port > 0)
+        })
     }
 
     /// The port that an instance answers on, by the first that is published, or by our label.
