@@ -100,7 +100,7 @@ impl Engine {
 }
 
 /// The id in what a build told, or why there is none.
-fn built(told: &[u8]) -> Result<ImageId, EngineError> {
+pub(crate) fn built(told: &[u8]) -> Result<ImageId, EngineError> {
     let mut said = String::new();
     let mut id = None;
     for line in serde_json::Deserializer::from_slice(told).into_iter::<Value>() {

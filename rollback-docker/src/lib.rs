@@ -12,11 +12,13 @@
 //! | `error` | the engine's answers in the words of the contract: sent, maybe sent, conflict |
 //! | `events` | waiting until something happens |
 //! | `image` | an image by what it is, not by a name that may move |
+//! | `build` | an image of a git commit: [`Source`] |
 //! | `last_words` | [`last_words`]: what containers left behind, for the explanation |
 //! | `metrics` | [`DockerMetrics`]: what the engine knows of containers, as metrics |
 //! | `container` | containers as a platform: [`ContainerDeployer`] |
 //! | `swarm` | [`SwarmDeployer`]: Swarm services |
 
+mod build;
 mod client;
 mod container;
 mod error;
@@ -27,6 +29,7 @@ mod metrics;
 mod swarm;
 mod wire;
 
+pub use build::{BuildError, Built, Source};
 pub use client::{Engine, Query};
 pub use container::{
     Adopt, ContainerDefinition, ContainerDeployer, DefinitionError, Former, Keep, Pruned,
