@@ -35,6 +35,9 @@ pub(crate) trait Data: fmt::Debug + Send + Sync + 'static {
     /// was before, or it says what is not.
     fn bring_back(&self, worker: &mut Worker, kept: &Kept) -> Result<(), Stop>;
 
+    /// Takes back what a worker that died had begun, since nobody will go on with it.
+    fn give_up(&self, worker: &Worker) -> Result<(), Stop>;
+
     /// What would be lost by bringing it back now.
     fn loss(&self, kept: &Kept) -> Result<String, String>;
 }
@@ -236,7 +239,12 @@ impl SnapshotTask {
     }
 
     fn run(&self, worker: &mut Worker) -> Result<(), Stop> {
-        worker.begin()?;
+        if let Err(stop) = worker.begin() {
+            if self.kind == Kind::BringBack {
+                self.data.give_up(worker)?;
+            }
+            return Err(stop);
+        }
         let (service, id) = (worker.record.service.clone(), worker.record.id.clone());
         let shelf = self.shelf(&service);
         match self.kind {

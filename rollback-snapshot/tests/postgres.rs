@@ -205,3 +205,30 @@ async fn a_restore_goes_on_when_its_controller_was_killed() {
     }
     assert!(killed > 1, "only {killed} were killed at work");
 }
+
+/// Whoever worked on it died again and again while nobody was let in: they are let in again.
+#[tokio::test]
+async fn a_restore_that_is_given_up_lets_everybody_in_again() {
+    let server = Server::start();
+    set_up(&server);
+    let (snapshot, restore) = tasks(server.dir.path());
+    run(&snapshot, &id("d1", 1)).await.unwrap();
+    let handle = restore.start(&shop(), &id("d1", 9)).await.unwrap();
+    restore.cancel(&handle).await.unwrap();
+    ended(&restore, &handle).await.unwrap_err();
+    // As five workers would have left it.
+    let job = server
+        .work_dir()
+        .join("snapshots/shop/postgres-shop/jobs/d1.s9.a1");
+    for done in ["end.json", "cancel"] {
+        fs::remove_file(job.join(done)).unwrap();
+    }
+    let text = fs::read_to_string(job.join("job.json")).unwrap();
+    let text = text.replace("\"beginnings\": 1", "\"beginnings\": 5");
+    fs::write(job.join("job.json"), text).unwrap();
+    server.sql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS false");
+    let why = ended(&restore, &handle).await.unwrap_err();
+    assert!(why.contains("died 5 times"), "{why}");
+    assert_is_old_shop(&server);
+    assert_eq!(server.databases(), ["postgres", "shop"]);
+}

@@ -35,6 +35,10 @@ impl Data for Postgres {
         restore::bring_back(self, worker, kept)
     }
 
+    fn give_up(&self, worker: &Worker) -> Result<(), Stop> {
+        restore::give_up(self, worker)
+    }
+
     fn loss(&self, kept: &Kept) -> Result<String, String> {
         facts::loss(self, kept).map_err(|stop| match stop {
             Stop::Failed(why) => why,

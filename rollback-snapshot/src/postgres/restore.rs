@@ -124,6 +124,18 @@ pub(super) fn bring_back(server: &Postgres, worker: &mut Worker, kept: &Kept) ->
     tidy(server, &names)
 }
 
+/// After workers that died: everybody is let in again, if the names were not exchanged.
+pub(super) fn give_up(server: &Postgres, worker: &Worker) -> Result<(), Stop> {
+    let record = &worker.record;
+    let id = record.id.to_string();
+    // As if it had been begun once more, so that all that was filled is an earlier one's.
+    let names = Names::of(server.database(), &id, record.beginnings + 1);
+    if is_exchanged(server, &names)? {
+        return tidy(server, &names);
+    }
+    let_in(server, &names)
+}
+
 fn is_exchanged(server: &Postgres, names: &Names) -> Result<bool, Stop> {
     let there = databases(server, names)?;
     Ok([server.database(), &names.old]

@@ -100,6 +100,10 @@ impl Data for Volume {
         restore::bring_back(&self.path, worker, kept)
     }
 
+    fn give_up(&self, worker: &Worker) -> Result<(), Stop> {
+        restore::give_up(&self.path, worker)
+    }
+
     fn loss(&self, kept: &Kept) -> Result<String, String> {
         let changed = tree::changed_since(&self.path, kept.manifest.taken_at)?;
         let since = kept.manifest.taken_at;

@@ -35,6 +35,30 @@ enum Step {
     Placing,
 }
 
+/// After workers that died: what was unpacked is removed. An exchange that was begun stays as it
+/// is, since half of either is worse than telling where everything is.
+pub(super) fn give_up(root: &Path, worker: &Worker) -> Result<(), Stop> {
+    let (new, old) = beside(root, worker);
+    match worker.progress().unwrap_or(Step::Unpacking) {
+        Step::Unpacking => Ok(remove(&new)?),
+        Step::Clearing | Step::Placing => Err(Stop::Failed(format!(
+            "the content of `{}` is half exchanged, and whoever worked on it died again and again: \
+             what was kept is in `{}`, what was there before in `{}`; look at the disk",
+            root.display(),
+            new.display(),
+            old.display()
+        ))),
+    }
+}
+
+/// Where it is unpacked, and where what was there goes.
+fn beside(root: &Path, worker: &Worker) -> (PathBuf, PathBuf) {
+    let tag = hex(&Sha256::digest(worker.record.id.to_string()));
+    let tag = tag.get(..10).unwrap_or_default();
+    let named = |word: &str| root.join(format!("{OURS}{word}-{tag}"));
+    (named("restored"), named("before"))
+}
+
 pub(super) fn bring_back(root: &Path, worker: &mut Worker, kept: &Kept) -> Result<(), Stop> {
     let was: tree::Tree = serde_json::from_value(kept.manifest.about.clone()).map_err(|error| {
         let dir = kept.dir.display();
@@ -42,10 +66,7 @@ pub(super) fn bring_back(root: &Path, worker: &mut Worker, kept: &Kept) -> Resul
             "the manifest in `{dir}` is not that of a volume: {error}"
         ))
     })?;
-    let tag = hex(&Sha256::digest(worker.record.id.to_string()));
-    let tag = tag.get(..10).unwrap_or_default().to_owned();
-    let new = root.join(format!("{OURS}restored-{tag}"));
-    let old = root.join(format!("{OURS}before-{tag}"));
+    let (new, old) = beside(root, worker);
     let mut step = worker.progress().unwrap_or(Step::Unpacking);
     if step == Step::Unpacking {
         worker.note(&Step::Unpacking)?;

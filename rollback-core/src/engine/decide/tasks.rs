@@ -105,8 +105,8 @@ impl Engine {
         let mut tasks = active.policy.tasks.iter();
         if tasks.any(|task| task.name == *name && task.when == Some(TaskWhen::Restore)) {
             return held(format!(
-                "the data was not brought back, and nothing was rolled back yet; task {name} \
-                 failed: {why}; resume to run it again"
+                "nothing was rolled back yet, since task {name}, which brings the data back, failed: \
+                 {why}; resume to run it again"
             ));
         }
         if active.rollback.is_some() {
