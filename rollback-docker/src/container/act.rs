@@ -23,6 +23,8 @@ const BEYOND_GRACE: Duration = Duration::from_secs(30);
 pub(crate) enum ActError {
     /// It will not succeed before somebody does something.
     Blocked(String),
+    /// The engine failed; it may be well again the next time.
+    Unwell(String),
     /// Look again.
     Again(String),
 }
@@ -30,6 +32,7 @@ pub(crate) enum ActError {
 impl From<EngineError> for ActError {
     fn from(error: EngineError) -> Self {
         match &error {
+            EngineError::Answer { status, .. } if *status >= 500 => Self::Unwell(error.to_string()),
             EngineError::Answer { status, .. } if *status != 409 => {
                 Self::Blocked(error.to_string())
             }

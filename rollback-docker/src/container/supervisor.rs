@@ -31,6 +31,8 @@ const IDLE: Duration = Duration::from_secs(2);
 /// The pause after the first failure of an act; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// An engine that fails so often at one act cannot do it.
+const UNWELL: u32 = 3;
 
 /// Supervises until it is dropped.
 pub(crate) async fn supervise(shared: Arc<Shared>) {
@@ -257,7 +259,11 @@ impl Supervisor {
                     locked(&shared.known).troubles.remove(&release);
                 }
             }
-            Err(ActError::Blocked(why)) => {
+            Err(ActError::Unwell(why)) if !self.failed_often(&key) => {
+                tracing::warn!(service = %shared.service, container = key, why, "tried again");
+                self.pause(key);
+            }
+            Err(ActError::Blocked(why) | ActError::Unwell(why)) => {
                 tracing::warn!(service = %shared.service, container = key, why, "tried again");
                 if !matches!(step, Step::Stop(_)) {
                     locked(&shared.known).troubles.insert(release, why);
@@ -270,6 +276,12 @@ impl Supervisor {
             }
         }
         shared.news.notify_one();
+    }
+
+    /// Whether it failed now for the third time in a row.
+    fn failed_often(&self, key: &str) -> bool {
+        let failed = self.pauses.get(key).map_or(0, |(count, _)| *count);
+        failed + 1 >= UNWELL
     }
 
     fn pause(&mut self, key: String) {

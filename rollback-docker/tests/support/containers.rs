@@ -18,9 +18,21 @@ pub(crate) struct Bench {
     pub(crate) name: String,
     /// The specimen, whose behaviour is in its environment.
     pub(crate) image: String,
+    shares: bool,
 }
 
 impl Bench {
+    /// On an engine that nobody else uses.
+    pub(crate) async fn on(engine: Engine, what: &str) -> Self {
+        let image = imported(&engine).await;
+        Self {
+            engine,
+            name: super::name(what),
+            image,
+            shares: false,
+        }
+    }
+
     pub(crate) async fn new(what: &str) -> Self {
         let engine = super::engine();
         let mut shared = SHARED.lock().await;
@@ -33,6 +45,7 @@ impl Bench {
             engine,
             name: super::name(what),
             image,
+            shares: true,
         }
     }
 
@@ -74,6 +87,9 @@ impl Bench {
 impl Drop for Bench {
     /// Also after a panic. A runtime of its own, since the test's is busy.
     fn drop(&mut self) {
+        if !self.shares {
+            return;
+        }
         let (engine, label) = (self.engine.clone(), format!("{TEST}={}", self.name));
         let swept = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -4,9 +4,15 @@
 #[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod containers;
 pub(crate) mod cut;
+#[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod daemon;
 pub(crate) mod ground;
 pub(crate) mod likeness;
+#[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod proxy;
 pub(crate) mod switch;
+#[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod trial;
 
 use std::{
     process,

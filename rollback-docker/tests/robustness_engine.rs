@@ -1,0 +1,88 @@
+//! An engine that is started anew in the middle of a deployment, and one whose disk is full.
+#![cfg(feature = "__real_engine")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "only tests use it"
+)]
+
+#[allow(dead_code, reason = "each test file uses a part")]
+mod support;
+
+use std::{fs, io::Write};
+
+use rollback::memory::MemoryJournal;
+use rollback_core::model::{Outcome, Settled};
+use support::{
+    containers::{Bench, until},
+    daemon::Daemon,
+    trial::{Trial, rest},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_started_anew_in_the_middle() {
+    let mut daemon = Daemon::start(None).await;
+    let bench = Bench::on(daemon.engine(), "restart").await;
+    let trial = Trial::on(bench, 2, |candidate| candidate.env("SICK_AFTER", "3000")).await;
+    let engine = daemon.engine();
+    let controller = trial.controller(&engine, MemoryJournal::default());
+    let controller = controller.start().await.unwrap();
+    let deployment = controller.deploy(trial.candidate.clone()).await.unwrap();
+    until("a container of the candidate", || async {
+        trial.running(&trial.candidate).await.pop()
+    })
+    .await;
+    // Its containers go down with it.
+    daemon.stop();
+    daemon.begin().await;
+    let settled = rest(&deployment).await;
+    println!("{settled:?}\n{}", deployment.explain().await.unwrap());
+    match &settled {
+        Settled::Ended(Outcome::RolledBack { to, .. }) => {
+            assert_eq!(*to, trial.stable.id);
+            trial.only_the_stable_release_runs("restarted").await;
+        }
+        Settled::Held(hold) => println!("{hold}"),
+        Settled::Ended(other) => panic!("{other:?}"),
+    }
+    controller.shutdown().await;
+    trial.end("restarted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_is_the_reason_and_the_stable_release_stays() {
+    let daemon = Daemon::start(Some(64)).await;
+    let bench = Bench::on(daemon.engine(), "full").await;
+    let mut trial = Trial::on(bench, 2, |candidate| candidate.env("VERSION", "v2")).await;
+    trial.converge = "6s";
+    let before = trial.running(&trial.stable).await;
+    let engine = daemon.engine();
+    let controller = trial.controller(&engine, MemoryJournal::default());
+    let controller = controller.start().await.unwrap();
+    let mut filler = fs::File::create(daemon.data().join("filler")).unwrap();
+    let piece = vec![1_u8; 64 << 10];
+    while filler.write_all(&piece).is_ok() {}
+    while filler.write_all(&[1]).is_ok() {}
+    let deployed = controller.deploy(trial.candidate.clone()).await;
+    let told = match deployed {
+        Err(error) => error.to_string(),
+        Ok(deployment) => {
+            let settled = rest(&deployment).await;
+            let account = deployment.explain().await.unwrap().to_string();
+            let promoted = matches!(settled, Settled::Ended(Outcome::Promoted { .. }));
+            assert!(!promoted, "{account}");
+            account
+        }
+    };
+    println!("{told}");
+    assert!(told.contains("no space left"), "{told}");
+    let after = trial.running(&trial.stable).await;
+    assert_eq!(after, before, "the stable containers run as before");
+    assert!(trial.running(&trial.candidate).await.is_empty());
+    trial.bystander_is_untouched("disk full").await;
+    controller.shutdown().await;
+    drop(filler);
+    fs::remove_file(daemon.data().join("filler")).unwrap();
+    trial.end("disk full").await;
+}
