@@ -25,10 +25,10 @@ impl ContainerDefinition {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
-        let variables = list(&mut self.config, "Env");
+        let mut variables = list(&mut self.config, "Env");
         variables.retain(|one| variable(one) != Some(name));
         variables.push(json!(format!("{name}={value}")));
-        self
+        self.with_config("Env", Value::Array(variables))
     }
 
     /// What is run instead of the image's own command.
@@ -42,8 +42,12 @@ impl ContainerDefinition {
     /// A label.
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let labels = object(&mut self.config, "Labels");
-        labels.insert(name.into(), Value::String(value.into()));
+        put(
+            &mut self.config,
+            "Labels",
+            name,
+            Value::String(value.into()),
+        );
         self
     }
 
@@ -56,8 +60,9 @@ impl ContainerDefinition {
     /// A path of the host, or a named volume, at a path of the container: `data:/var/lib/shop:ro`.
     #[must_use]
     pub fn bind(mut self, bind: impl Into<String>) -> Self {
-        list(&mut self.host_config, "Binds").push(Value::String(bind.into()));
-        self
+        let mut binds = list(&mut self.host_config, "Binds");
+        binds.push(Value::String(bind.into()));
+        self.with_host_config("Binds", Value::Array(binds))
     }
 
     /// A TCP port of the container on a port of the host; 0: any that is free. With a port of their
@@ -65,9 +70,9 @@ impl ContainerDefinition {
     #[must_use]
     pub fn publish(mut self, host: u16, container: u16) -> Self {
         let (port, host) = (format!("{container}/tcp"), host.to_string());
-        object(&mut self.config, "ExposedPorts").insert(port.clone(), json!({}));
-        let bindings = object(&mut self.host_config, "PortBindings");
-        bindings.insert(port, json!([{ "HostPort": host }]));
+        put(&mut self.config, "ExposedPorts", &port, json!({}));
+        let place = json!([{ "HostPort": host }]);
+        put(&mut self.host_config, "PortBindings", &port, place);
         self
     }
 
@@ -134,28 +139,22 @@ impl ContainerDefinition {
     }
 }
 
-fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Vec<Value> {
-    let place = map.entry(key).or_insert_with(|| json!([]));
-    if !place.is_array() {
-        *place = json!([]);
-    }
-    match place {
-        Value::Array(list) => list,
-        // Made an array above.
-        _ => unreachable!("an array"),
+/// Takes a list out, to be put back.
+fn list(map: &mut Map<String, Value>, key: &str) -> Vec<Value> {
+    match map.remove(key) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
     }
 }
 
-fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let place = map.entry(key).or_insert_with(|| json!({}));
-    if !place.is_object() {
-        *place = json!({});
-    }
-    match place {
-        Value::Object(map) => map,
-        // Made an object above.
-        _ => unreachable!("an object"),
-    }
+/// Puts a value under a name of an object.
+fn put(map: &mut Map<String, Value>, key: &str, name: impl Into<String>, value: Value) {
+    let mut object = match map.remove(key) {
+        Some(Value::Object(object)) => object,
+        _ => Map::new(),
+    };
+    object.insert(name.into(), value);
+    map.insert(key.to_owned(), Value::Object(object));
 }
 
 #[cfg(test)]

@@ -85,7 +85,9 @@ fn start(
         _ => missing,
     };
     let taken: Vec<u32> = there().filter_map(|one| one.index).collect();
-    let free = (0..u32::MAX).filter(|index| !taken.contains(index));
+    // The name of what is on its way out is free when it is gone.
+    let places = 0..u32::try_from(replicas).unwrap_or(u32::MAX);
+    let free = places.filter(|index| !taken.contains(index));
     let new = free.take(missing.min(room));
     steps.extend(new.map(|index| Step::Create(release.clone(), index)));
 }
@@ -146,10 +148,17 @@ fn stop(steps: &mut Vec<Step>, desired: &Desired, sizes: &impl Sizes, seen: &[Se
         }
     }
     // More than there should be, such as after a record was lost.
-    for one in seen.iter().filter(|one| one.ours && !one.stopping) {
+    let beyond = |one: &Seen| {
+        let place = one.index.and_then(|index| usize::try_from(index).ok());
         let replicas = sizes.replicas(&one.release);
-        let surplus = replicas.is_some_and(|n| one.index.is_some_and(|index| index as usize >= n));
-        if surplus && desired.wanted.runs(&one.release) && is_ready(&one.release) {
+        one.ours && place.is_some_and(|place| replicas.is_some_and(|all| place >= all))
+    };
+    for one in seen.iter().filter(|one| beyond(one) && !one.stopping) {
+        let others = seen.iter().filter(|other| {
+            other.release == one.release && other.ready && !other.stopping && !beyond(other)
+        });
+        let enough = Some(others.count()) >= sizes.replicas(&one.release);
+        if enough && desired.wanted.runs(&one.release) {
             steps.push(Step::Stop(one.id.clone()));
         }
     }
@@ -233,7 +242,7 @@ mod tests {
             &'a [&'a str],
             &'a str,
         );
-        let table: [Case<'_>; 14] = [
+        let table: [Case<'_>; 15] = [
             (&["v1"], &[], &[], "create v1.0, create v1.1"),
             (&["v1"], &[], &["v1 starting"], "create v1.1"),
             (&["v1"], &[], &["v1 down", "v1 ready"], "start v1.0"),
@@ -250,14 +259,14 @@ mod tests {
                 &["v1 ready", "v1 ready", "v2 ready", "v2 stopping"],
                 "stop v2.0",
             ),
-            // Its name is free when it is gone.
-            (&["v1"], &[], &["v1 ready", "v1 stopping"], "create v1.2"),
+            (&["v1"], &[], &["v1 ready", "v1 stopping"], ""),
             (
                 &["v1"],
                 &[],
                 &["v1 ready", "v1 ready", "v1 ready"],
                 "stop v1.2",
             ),
+            (&["v1"], &[], &["v1 ready", "v1 starting", "v1 ready"], ""),
             // In place: v1 stays until v2 is ready, and goes at once when nobody waits for v2.
             (
                 &["v2"],
