@@ -1,5 +1,10 @@
 //! Images of commits, on a real engine and from a real repository.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
 
 #[allow(dead_code, reason = "each test file uses a part")]
 mod support;
