@@ -264,7 +264,15 @@ async fn a_paused_update_is_a_failure_and_is_undone_without_starting_anything_an
     let swarm = deployer(&yard);
     let (service, stable) = ready(&yard, &swarm, &json!({})).await;
     let bad = yard
-        .release(&swarm, &service, &["EXIT_AFTER=50", "SAYS=adieu"])
+        .release(
+            &swarm,
+            &service,
+            &[
+                "EXIT_AFTER=50",
+                "SAYS=adieu hunter2hunter2",
+                "DB_PASSWORD=hunter2hunter2",
+            ],
+        )
         .await;
     let seen = swarm.observe(&service).await.unwrap();
     let served = ids(&seen, &stable.id);
@@ -287,6 +295,7 @@ async fn a_paused_update_is_a_failure_and_is_undone_without_starting_anything_an
         words.iter().any(|line| line.contains("adieu")),
         "its last words: {words:?}"
     );
+    assert!(!words.concat().contains("hunter2"), "{words:?}");
     let seen = swarm.observe(&service).await.unwrap();
     let decided = Instant::now();
     let back = request(2, &stable, ONE_BY_ONE, &seen).rolling_back(true);

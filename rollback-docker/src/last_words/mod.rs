@@ -9,7 +9,7 @@ mod secrets;
 mod stream;
 
 use rollback_core::model::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{end::facts, plain::Plain, secrets::Secrets};
 use crate::{Engine, EngineError};
@@ -73,7 +73,8 @@ async fn words_of(
         .iter()
         .map(|fact| plain.line(fact))
         .collect();
-    let log = match log(engine, container, lines, &inspected).await {
+    let path = format!("/containers/{container}/logs");
+    let log = match log(engine, &path, lines, &inspected).await {
         Ok(bytes) => plain.lines(&bytes, lines),
         Err(error) => {
             facts.insert(0, plain.line(&format!("its log cannot be read: {error}")));
@@ -90,17 +91,33 @@ async fn words_of(
     })
 }
 
-/// The end of what the container wrote to both of its outputs.
+/// The last lines of a task of a swarm, from whichever node; of its container's specification the
+/// environment says what must not be shown.
+pub(crate) async fn of_task(
+    engine: &Engine,
+    task: &str,
+    specification: &Value,
+    lines: usize,
+) -> Vec<String> {
+    let of = |key: &str| specification.get(key).cloned().unwrap_or_default();
+    let inspected = json!({"Config": {"Env": of("Env"), "Tty": of("TTY")}});
+    let path = format!("/tasks/{task}/logs");
+    match log(engine, &path, lines, &inspected).await {
+        Ok(bytes) => Plain::new(Secrets::of(&inspected, &[])).lines(&bytes, lines),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The end of what was written to both outputs.
 async fn log(
     engine: &Engine,
-    container: &str,
+    path: &str,
     lines: usize,
     inspected: &Value,
 ) -> Result<Vec<u8>, EngineError> {
-    let path = format!("/containers/{container}/logs");
     let tail = lines.to_string();
     let query = [("stdout", "true"), ("stderr", "true"), ("tail", &tail)];
-    let bytes = engine.get_bytes(&path, &query).await?;
+    let bytes = engine.get_bytes(path, &query).await?;
     // A terminal has one output, and the engine tells it as it is.
     let terminal = inspected.pointer("/Config/Tty").and_then(Value::as_bool);
     Ok(if terminal == Some(true) {

@@ -10,6 +10,7 @@
 //! | instance | a task. Its address: a port of its node, else its first address in a network of the swarm or on its node, with the service's first target port, the label `io.rollback.port`, or the port that its image exposes |
 //! | failing | Swarm paused the update; an instance waits for ever (no suitable node); nothing stays: twice in the same place. Only what this update started counts |
 //! | converge in place | one update; see the table of paces in `pace` |
+//! | stop first | every slot at once stops its instance before it starts the next; with several instances two releases can run beside each other for as long as the slowest takes to stop |
 //! | what an update borrows | parallelism, delay, order and failure action of the service's `UpdateConfig`; everything else of it, and the whole `RollbackConfig`, stay the user's. Given back by the first look after Swarm completed the update, or by our next update |
 //! | converge beside, weights | unsupported: a service has one template |
 //! | retire | nothing to do: Swarm stops what is not wanted |

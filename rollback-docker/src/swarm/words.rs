@@ -1,16 +1,17 @@
 //! What instances wrote last, and hints that something happened.
 
-use bollard::query_parameters::LogsOptionsBuilder;
-use futures_util::StreamExt;
 use rollback_core::model::{ReleaseId, ServiceId};
+use serde_json::Value;
 
 use super::SwarmDeployer;
+use crate::last_words::of_task;
 
 /// So many instances are asked at most.
 const INSTANCES: usize = 3;
 
 impl SwarmDeployer {
-    /// The last lines of the newest instances of a release that ended, or else that run.
+    /// The last lines of the newest instances of a release that ended, or else that run: of this
+    /// node with how they ended, of others what Swarm fetches.
     pub(super) async fn words(
         &self,
         service: &ServiceId,
@@ -29,34 +30,23 @@ impl SwarmDeployer {
             .filter(|task| task.container.is_some())
             .collect();
         tasks.sort_by_key(|task| !task.has_ended());
-        let mut said = Vec::new();
-        for task in tasks.into_iter().take(INSTANCES) {
-            let Some(mut own) = self.log(&task.id, lines).await else {
-                continue;
-            };
-            own.append(&mut said);
-            said = own;
-            if said.len() >= lines {
-                break;
+        tasks.truncate(INSTANCES);
+        let containers: Vec<String> = tasks
+            .iter()
+            .filter_map(|task| task.container.clone())
+            .collect();
+        let said = crate::last_words(&self.engine, &containers, lines, &[]).await;
+        if !said.is_empty() {
+            return said;
+        }
+        for task in tasks {
+            let container = task.spec.get("ContainerSpec").unwrap_or(&Value::Null);
+            let said = of_task(&self.engine, &task.id, container, lines).await;
+            if !said.is_empty() {
+                return said;
             }
         }
-        let from = said.len().saturating_sub(lines);
-        said.split_off(from)
-    }
-
-    async fn log(&self, task: &str, lines: usize) -> Option<Vec<String>> {
-        let streams = self.engine.streams().await.ok()?;
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .tail(&lines.to_string())
-            .build();
-        let mut log = streams.task_logs(task, Some(options));
-        let mut text = String::new();
-        while let Some(Ok(part)) = log.next().await {
-            text.push_str(&String::from_utf8_lossy(&part.into_bytes()));
-        }
-        Some(text.lines().map(str::to_owned).collect())
+        Vec::new()
     }
 
     pub(super) async fn listen(&self, service: &ServiceId) {
