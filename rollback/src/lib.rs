@@ -47,6 +47,7 @@
 //! | `sqlite` | journal and release store on SQLite |
 //! | `docker` | Docker as a platform: containers, Swarm services, and what an engine knows of them |
 //! | `haproxy` | HAProxy divides the traffic |
+//! | `snapshot` | volumes and PostgreSQL databases kept and brought back, as tasks |
 //! | `process` | this machine as a platform: supervised processes, a deploy script, git |
 //! | `sources` | text-format scraping, HTTP health, JSON bodies |
 //! | `prometheus-api` | the query API of Prometheus |
@@ -129,6 +130,8 @@ pub use rollback_core::{
 pub use rollback_docker as docker;
 #[cfg(feature = "process")]
 pub use rollback_process as process;
+#[cfg(feature = "snapshot")]
+pub use rollback_snapshot as snapshot;
 #[cfg(feature = "sources")]
 pub use rollback_sources as sources;
 #[cfg(feature = "sqlite")]

@@ -104,15 +104,16 @@ impl Guarded {
                 settled
             })
         };
+        let told = std::env::var_os("TOLD").is_some();
         let mut course = Course::default();
         while began.elapsed() < window {
             while let Ok(event) = events.try_recv() {
-                if std::env::var_os("TOLD").is_some() && event.event.as_ref() != "readings" {
+                if told && event.event.as_ref() != "readings" {
                     eprintln!("{:5.1} s  {}", began.elapsed().as_secs_f64(), event.text);
                 }
                 if let Some(Fact::RollbackDecided { .. } | Fact::Held { .. }) = event.fact {
                     course.noticed.get_or_insert_with(|| began.elapsed());
-                    course.words.clone_from(&event.text);
+                    course.words = shortly(&event.text);
                 }
             }
             if whole().await? && course.noticed.is_some() {
@@ -131,4 +132,15 @@ impl Guarded {
         ended.abort();
         Ok(course.counted(began, &users.saw(began)))
     }
+}
+
+/// Which rule, and what it saw: without the release's id, and cut.
+fn shortly(text: &str) -> String {
+    let text = text.split_once(": ").map_or(text, |(_, why)| why);
+    let text = text.replace('|', "/");
+    let mut short: String = text.chars().take(100).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Needs a running Docker Engine in swarm mode (`docker swarm init`), and `haproxy`. All systems
-//! meet a fault at the same time, each with a service and users of its own.
+//! meet a fault at the same time, each with a service and users of its own. With `TOLD=1` in the
+//! environment this library's controllers tell what they do.
 
 mod course;
 mod fault;
