@@ -222,7 +222,8 @@ async fn what_somebody_else_deployed_is_undone_and_nothing_else_is_touched() {
 async fn swarms_own_rollback_is_told_to_its_end_and_not_disturbed() {
     let yard = Yard::open("native").await;
     let swarm = deployer(&yard).with_native_rollback();
-    // Slow enough to be seen: one after the other, and each is watched for two seconds.
+    // Long enough to be seen: all were replaced when they end, one after the other is restored, and
+    // each is watched for two seconds.
     let rollback = json!({"Parallelism": 1, "Monitor": 2_000_000_000_u64, "Order": "stop-first",
         "Delay": 1_000_000_000});
     let update = json!({"Parallelism": 0, "FailureAction": "rollback", "Monitor": 5_000_000_000_u64,
@@ -230,7 +231,7 @@ async fn swarms_own_rollback_is_told_to_its_end_and_not_disturbed() {
     let users = json!({"RollbackConfig": rollback, "UpdateConfig": update});
     let (service, stable) = ready(&yard, &swarm, &users).await;
     let bad = yard
-        .release(&swarm, &service, &["N=2", "EXIT_AFTER=10"])
+        .release(&swarm, &service, &["N=2", "EXIT_AFTER=3000"])
         .await;
     let seen = swarm.observe(&service).await.unwrap();
     let change = request(1, &bad, Pace::StopFirst, &seen);

@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::SwarmDeployer;
 use crate::last_words::of_task;
 
-/// So many instances are asked at most.
+/// So many instances are asked at most, and so many lines are worth another one.
 const INSTANCES: usize = 3;
+const LINES_EACH: usize = 10;
 
 impl SwarmDeployer {
     /// The last lines of the newest instances of a release that ended, or else that run: of this
@@ -30,7 +31,7 @@ impl SwarmDeployer {
             .filter(|task| task.container.is_some())
             .collect();
         tasks.sort_by_key(|task| !task.has_ended());
-        tasks.truncate(INSTANCES);
+        tasks.truncate(INSTANCES.min(1 + lines / LINES_EACH));
         let containers: Vec<String> = tasks
             .iter()
             .filter_map(|task| task.container.clone())
