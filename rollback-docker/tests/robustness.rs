@@ -19,12 +19,10 @@ use support::{
     trial::{Trial, rest},
 };
 
-const SOCKET: &str = "/var/run/docker.sock";
-
 /// A deployment through a socket that has such days.
 async fn deployed_on_a_bad_day(what: &str, bad: impl FnOnce(&Proxy)) {
     let trial = Trial::begin(what, 1).await;
-    let proxy = Proxy::of(SOCKET);
+    let proxy = Proxy::of(trial.bench.engine.to_string());
     let engine = proxy.engine().timeout(Duration::from_secs(2));
     let controller = trial.controller(&engine, MemoryJournal::default());
     let controller = controller.start().await.unwrap();

@@ -193,6 +193,8 @@ fn network_of_none() -> Value {
 pub(crate) fn definition(image: &str) -> ContainerDefinition {
     ContainerDefinition::new(image)
         .with_host_config("NetworkMode", json!("none"))
+        .with_host_config("NanoCpus", json!(500_000_000))
+        .memory(64 << 20)
         .with_config("Healthcheck", health_check(200, 2))
         .with_config("StopSignal", json!("SIGKILL"))
 }
