@@ -1,6 +1,5 @@
 //! Containers that others started, by `docker run` and as Compose starts them: taken over, replaced,
 //! and made again as they were.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

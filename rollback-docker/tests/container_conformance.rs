@@ -1,5 +1,4 @@
 //! The deployer's conformance suite against containers of a real engine.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

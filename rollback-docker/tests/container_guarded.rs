@@ -1,6 +1,5 @@
 //! A whole controller guards containers that others started: the old stack stays warm until the
 //! bake is over, and is what a rollback returns to.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,5 @@
 //! What goes wrong around containers on a real engine: always a release that runs or a reason, and
 //! nothing doubled, nothing orphaned.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,5 @@
 //! The infrastructure triggers of the first source document, on what a real engine measures: the
 //! document is translated, and a real controller plays it, twenty times faster than it is written.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

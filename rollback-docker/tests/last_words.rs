@@ -1,5 +1,4 @@
 //! What real containers leave behind.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

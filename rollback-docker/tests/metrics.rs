@@ -1,5 +1,4 @@
 //! What a real engine knows of real containers, as metrics.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,5 @@
 //! Bad days of an engine: whatever happens, a deployment ends in a proven release or holds and
 //! says why; nothing is doubled, nothing left behind, nobody else touched.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,4 @@
 //! An engine that is started anew in the middle of a deployment, and one whose disk is full.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

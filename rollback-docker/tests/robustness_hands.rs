@@ -1,6 +1,5 @@
 //! What people and other programs do to an engine while a deployment is under way: whatever it is,
 //! the deployment ends in a proven release or holds and says why, and nobody else is touched.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

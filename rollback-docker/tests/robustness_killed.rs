@@ -1,6 +1,5 @@
 //! `kill -9` of a real controller after every record of its journal, while a deployment on real
 //! containers fails and is rolled back. The process is this test program once more.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

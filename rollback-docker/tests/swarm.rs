@@ -1,6 +1,5 @@
 //! What a real swarm does to a service while it is guarded: others scale it, update it, roll it
 //! back; updates pause; instances never start; names move.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

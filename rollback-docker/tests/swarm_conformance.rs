@@ -1,5 +1,4 @@
 //! The deployer's conformance suite against a real swarm.
-#![cfg(feature = "__real_engine")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,5 @@
 //! A deployment whose migration cannot be taken back: kept before, held or rolled back, and the
 //! database brought back with consent only.
-#![cfg(feature = "__real_postgresql")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code")]
 
 mod support;

@@ -1,5 +1,4 @@
 //! A real PostgreSQL server, made for each test and thrown away: kept, spoilt, brought back.
-#![cfg(feature = "__real_postgresql")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code")]
 
 mod support;
