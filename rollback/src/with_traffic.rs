@@ -68,6 +68,12 @@ impl<D: Deployer, S: TrafficShifter> WithTraffic<D, S> {
         }
     }
 
+    /// The deployer of the two, for what it alone can tell. A change goes through the pair.
+    #[must_use]
+    pub const fn deployer(&self) -> &D {
+        &self.deployer
+    }
+
     /// The shifter carries the tag of its last change too: the pair then tags its changes if the
     /// deployer does.
     #[must_use]

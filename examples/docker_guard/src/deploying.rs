@@ -1,0 +1,315 @@
+//! An image becomes a release; a release is deployed, or left; both are followed to their end.
+
+use std::{path::PathBuf, time::Duration};
+
+use rollback::{
+    DeployOptions, Deployment, Event,
+    model::{Actor, Release, ServiceId, Settled, duration_text},
+    ports::ReleaseStore,
+    start_first_release,
+};
+use rollback_docker::{ContainerDefinition, Engine};
+use serde_json::json;
+use tokio::{sync::broadcast::error::RecvError, time::Instant};
+
+use crate::{
+    cli::{DeployArgs, FirstArgs, RollbackArgs, WaitArgs},
+    exit::{FINE, Fallible, INTERRUPTED, Trouble, WAITED_OUT, code_of},
+    guarding::{Guarding, Platform},
+    settings::{Place, Settings},
+};
+
+/// So long the first release may take to serve.
+const FIRST_WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) async fn deploy(state: Option<PathBuf>, args: &DeployArgs, json: bool) -> Fallible<u8> {
+    let place = Place::of(state)?;
+    let settings = Settings::said(&place, &args.service, &args.guarded)?;
+    let (engine, service) = (Engine::from_env()?, &args.service);
+    let platform = Platform::of(&engine, &place, service, &settings)?;
+    let release = next(
+        &engine,
+        &platform,
+        service,
+        &args.image,
+        settings.port,
+        &args.first,
+    )
+    .await?;
+    if platform.containers().running(service).await?.is_empty() {
+        return first(
+            &platform,
+            &place,
+            service,
+            &settings,
+            &release,
+            args.timeout,
+        )
+        .await;
+    }
+    let guarding = Guarding::of(engine, platform, &place, service, &settings).await?;
+    settings.keep(&place, service)?;
+    let mut options = DeployOptions::by(actor(), &args.reason);
+    if args.again {
+        options = options.override_rejection();
+    }
+    let follow = Follow::of(&guarding, json);
+    let deployment = guarding.controller.deploy_with(release, options).await?;
+    follow
+        .until_its_end(guarding, &deployment, args.timeout, false)
+        .await
+}
+
+/// The first release of a service: there is none to return to, so it is started without a guard.
+async fn first(
+    platform: &Platform,
+    place: &Place,
+    service: &ServiceId,
+    settings: &Settings,
+    release: &Release,
+    timeout: Option<Duration>,
+) -> Fallible<u8> {
+    settings.keep(place, service)?;
+    let journal = place.journal()?;
+    journal
+        .put(service, release)
+        .await
+        .map_err(Trouble::broke)?;
+    eprintln!(
+        "nothing runs of {service}: its first release has none to return to, and is started without a guard"
+    );
+    let within = timeout.unwrap_or(FIRST_WITHIN);
+    let started = start_first_release(&*platform.whole(), service, release, within).await;
+    started.map_err(Trouble::broke)?;
+    println!("{} serves", release.name);
+    Ok(FINE)
+}
+
+pub(crate) async fn resume(state: Option<PathBuf>, args: &WaitArgs, json: bool) -> Fallible<u8> {
+    let place = Place::of(state)?;
+    let settings = Settings::known(&place, &args.service)?;
+    let guarding = Guarding::begin(&place, &args.service, &settings).await?;
+    let follow = Follow::of(&guarding, json);
+    let status = guarding.controller.status().await?;
+    let open = status.active.map(|active| active.deployment);
+    // It may have ended while we were taking the journal over.
+    let last = status
+        .outcomes
+        .last()
+        .map(|(deployment, _)| deployment.clone());
+    let Some(deployment) = open.or(last) else {
+        return Err(Trouble::asked(format!(
+            "nothing was ever deployed to {}",
+            args.service
+        )));
+    };
+    let deployment = guarding.controller.attach(deployment);
+    follow
+        .until_its_end(guarding, &deployment, args.timeout, false)
+        .await
+}
+
+pub(crate) async fn roll_back(
+    state: Option<PathBuf>,
+    args: &RollbackArgs,
+    json: bool,
+) -> Fallible<u8> {
+    let place = Place::of(state)?;
+    let settings = Settings::known(&place, &args.service)?;
+    let guarding = Guarding::begin(&place, &args.service, &settings).await?;
+    let follow = Follow::of(&guarding, json);
+    let back = guarding
+        .controller
+        .roll_back(actor(), &args.reason, args.to.clone());
+    let deployment = back.await?;
+    follow
+        .until_its_end(guarding, &deployment, args.timeout, true)
+        .await
+}
+
+fn actor() -> Actor {
+    let user = std::env::var("USER").unwrap_or_default();
+    Actor::new(if user.is_empty() {
+        "docker_guard"
+    } else {
+        user.as_str()
+    })
+}
+
+/// The release of an image: like the one that serves now in all but the image; the first one as the
+/// arguments say.
+pub(crate) async fn next(
+    engine: &Engine,
+    platform: &Platform,
+    service: &ServiceId,
+    image: &str,
+    port: Option<u16>,
+    first: &FirstArgs,
+) -> Fallible<Release> {
+    let found = engine.image(image).await.map_err(|error| {
+        Trouble::asked(format!(
+            "the image `{image}`: {error}; build it, or fetch it with `docker pull {image}`"
+        ))
+    })?;
+    let serving = platform.containers().running(service).await?;
+    let seen = platform.whole().observe(service).await?;
+    let main = seen.wanted.main();
+    let like = serving
+        .iter()
+        .find(|release| Some(&release.id) == main)
+        .or_else(|| serving.first());
+    let mut definition = match like {
+        Some(release) => ContainerDefinition::from_release(release)
+            .map_err(Trouble::broke)?
+            .with_image(found.id.as_str(), image),
+        None => described(found.id.as_str(), image, first)?,
+    };
+    if let Some(port) = port {
+        definition = definition.port(port);
+    }
+    if let (Some(count), Some(_)) = (first.replicas, like) {
+        definition = definition.replicas(count);
+    }
+    definition.release(image).map_err(Trouble::asked)
+}
+
+fn described(id: &str, image: &str, first: &FirstArgs) -> Fallible<ContainerDefinition> {
+    let mut definition = ContainerDefinition::new(id)
+        .with_image(id, image)
+        .replicas(first.replicas.unwrap_or(1))
+        .restart("unless-stopped");
+    for variable in &first.variables {
+        let (name, value) = variable
+            .split_once('=')
+            .ok_or_else(|| Trouble::asked(format!("--env {variable}: write NAME=VALUE")))?;
+        definition = definition.env(name, value);
+    }
+    if let Some(publish) = &first.publish {
+        let ports = publish.split_once(':');
+        let ports = ports.and_then(|(host, own)| Some((host.parse().ok()?, own.parse().ok()?)));
+        let (host, own) = ports
+            .ok_or_else(|| Trouble::asked(format!("--publish {publish}: write HOST:CONTAINER")))?;
+        definition = definition.publish(host, own);
+    }
+    if let Some(network) = &first.network {
+        definition = definition.network(network, Vec::<String>::new());
+    }
+    Ok(definition)
+}
+
+/// Follows a deployment: progress to stderr, or everything as JSON to stdout.
+pub(crate) struct Follow {
+    events: tokio::sync::broadcast::Receiver<std::sync::Arc<Event>>,
+    json: bool,
+    began: Instant,
+}
+
+/// What only machines want to know.
+const QUIET: [&str; 8] = [
+    "readings",
+    "observed",
+    "step_entered",
+    "ignored",
+    "reported",
+    "change_moved",
+    "policy_adopted",
+    "notified",
+];
+
+impl Follow {
+    pub(crate) fn of(guarding: &Guarding, json: bool) -> Self {
+        Self {
+            events: guarding.controller.events(),
+            json,
+            began: Instant::now(),
+        }
+    }
+
+    fn say(&self, event: &Event) {
+        if self.json {
+            if let Ok(line) = serde_json::to_string(event) {
+                println!("{line}");
+            }
+        } else if !QUIET.contains(&&*event.event) {
+            eprintln!(
+                "{:>7.1}s  {}",
+                self.began.elapsed().as_secs_f64(),
+                event.text
+            );
+        }
+    }
+
+    /// Until the deployment came to rest; none if that took longer, or somebody interrupted.
+    pub(crate) async fn settled(
+        &mut self,
+        deployment: &Deployment,
+        timeout: Option<Duration>,
+    ) -> Fallible<Result<Settled, u8>> {
+        let ending = deployment.settled();
+        tokio::pin!(ending);
+        let deadline = timeout.map(|timeout| self.began + timeout);
+        let waited_out = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(waited_out);
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Ok(event) => self.say(&event),
+                    Err(RecvError::Lagged(count)) => eprintln!("{count} events were missed"),
+                    Err(RecvError::Closed) => return Err(Trouble::broke("the controller ended")),
+                },
+                settled = &mut ending => {
+                    while let Ok(event) = self.events.try_recv() {
+                        self.say(&event);
+                    }
+                    return Ok(Ok(settled?));
+                }
+                () = &mut waited_out => return Ok(Err(WAITED_OUT)),
+                _ = tokio::signal::ctrl_c() => return Ok(Err(INTERRUPTED)),
+            }
+        }
+    }
+
+    async fn until_its_end(
+        mut self,
+        guarding: Guarding,
+        deployment: &Deployment,
+        timeout: Option<Duration>,
+        way_back: bool,
+    ) -> Fallible<u8> {
+        let settled = self.settled(deployment, timeout).await?;
+        let account = deployment.explain().await.map_err(Trouble::broke)?;
+        let code = match settled {
+            Ok(settled) => {
+                let code = code_of(&settled, way_back);
+                if self.json {
+                    let line = json!({
+                        "event": "settled",
+                        "deployment": deployment.id(),
+                        "exit_code": code,
+                        "account": account,
+                    });
+                    println!("{line}");
+                } else {
+                    println!("{}", account.verdict);
+                }
+                code
+            }
+            Err(code) => {
+                eprintln!(
+                    "not waited for any longer after {}; go on with `docker_guard resume {}`",
+                    duration_text(self.began.elapsed()),
+                    guarding.service
+                );
+                code
+            }
+        };
+        guarding.controller.shutdown().await;
+        Ok(code)
+    }
+}

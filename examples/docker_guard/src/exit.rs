@@ -1,0 +1,124 @@
+//! How the program ends: one error, one exit code, of one table.
+
+use std::{fmt, process::ExitCode};
+
+use rollback::{
+    CommandError, DeployError, StartError,
+    model::{ChangeError, HoldReason, Outcome, Settled},
+};
+use rollback_docker::EngineError;
+
+/// What was asked for is done.
+pub(crate) const FINE: u8 = 0;
+const BROKE: u8 = 1;
+const USAGE: u8 = 2;
+const HELD: u8 = 11;
+const ROLLBACK_FAILED: u8 = 12;
+const REFUSED: u8 = 13;
+/// Waited out; what was begun can be resumed.
+pub(crate) const WAITED_OUT: u8 = 16;
+/// Ctrl-C; what was begun can be resumed.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The table, as the help text ends with it.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+  0    promoted, or the asked-for rollback is done and verified
+  1    something broke
+  2    wrong arguments or policy
+  10   rolled back
+  11   held: waits for a person
+  12   the rollback failed
+  13   refused: nothing was changed
+  14   superseded by another deployment
+  16   waited out (--timeout): go on with `docker_guard resume SERVICE`
+  130  interrupted: go on with `docker_guard resume SERVICE`";
+
+/// One clear error with the exit code that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    code: u8,
+    text: String,
+}
+
+pub(crate) type Fallible<T> = Result<T, Trouble>;
+
+impl Trouble {
+    /// What was asked for cannot be.
+    pub(crate) fn asked(text: impl fmt::Display) -> Self {
+        Self::with_code(USAGE, text)
+    }
+
+    /// Something broke.
+    pub(crate) fn broke(text: impl fmt::Display) -> Self {
+        Self::with_code(BROKE, text)
+    }
+
+    fn with_code(code: u8, text: impl fmt::Display) -> Self {
+        Self {
+            code,
+            text: text.to_string(),
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<CommandError> for Trouble {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Refused(_) => Self::with_code(REFUSED, error),
+            _ => Self::broke(error),
+        }
+    }
+}
+
+impl From<DeployError> for Trouble {
+    fn from(error: DeployError) -> Self {
+        Self::with_code(error.exit_code(), error)
+    }
+}
+
+impl From<StartError> for Trouble {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Journal(_)
+            | StartError::ClockBehind { .. }
+            | StartError::Faulted { .. } => Self::broke(error),
+            _ => Self::asked(error),
+        }
+    }
+}
+
+impl From<ChangeError> for Trouble {
+    fn from(error: ChangeError) -> Self {
+        Self::broke(error)
+    }
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Self {
+        Self::broke(error)
+    }
+}
+
+/// The exit code of a deployment that came to rest. `way_back` if leaving the candidate is what
+/// the person asked for.
+pub(crate) fn code_of(settled: &Settled, way_back: bool) -> u8 {
+    match settled {
+        Settled::Ended(Outcome::RolledBack { .. }) if way_back => FINE,
+        Settled::Ended(outcome) => outcome.exit_code(),
+        Settled::Held(hold) if matches!(hold.reason, HoldReason::RollbackFailed { .. }) => {
+            ROLLBACK_FAILED
+        }
+        Settled::Held(_) => HELD,
+    }
+}

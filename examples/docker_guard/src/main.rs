@@ -1,0 +1,65 @@
+//! `docker_guard`: services of containers on a Docker Engine, guarded from the command line.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `cli` | what can be asked for |
+//! | `settings` | what is known of a service from one call to the next, and where it lies |
+//! | `guarding` | the controller of a service: deployer, traffic, metrics, journal |
+//! | `deploying` | an image becomes a release; a release is deployed, or left; both are followed |
+//! | `telling` | status, history, why: the journal read |
+//! | `demo` | a bad deployment's story on any running engine |
+//! | `exit` | how the program ends |
+
+mod cli;
+mod demo;
+mod deploying;
+mod exit;
+mod guarding;
+mod settings;
+mod telling;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Verb},
+    exit::{Fallible, Trouble},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(obey(cli)),
+        Err(error) => Err(Trouble::broke(error)),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(trouble) => {
+            eprintln!("Error: {trouble}");
+            trouble.exit_code()
+        }
+    }
+}
+
+async fn obey(cli: Cli) -> Fallible<u8> {
+    let state = cli.state.clone();
+    if cli.demo {
+        return demo::tell(cli.json).await;
+    }
+    match &cli.verb {
+        Some(Verb::Deploy(args)) => deploying::deploy(state, args, cli.json).await,
+        Some(Verb::Resume(args)) => deploying::resume(state, args, cli.json).await,
+        Some(Verb::Rollback(args)) => deploying::roll_back(state, args, cli.json).await,
+        Some(Verb::Status(args)) => telling::status(state, args, cli.json).await,
+        Some(Verb::History(args)) => telling::history(state, args, cli.json).await,
+        Some(Verb::Why(args)) => telling::why(state, args, cli.json).await,
+        None => Err(Trouble::asked(
+            "say what to do: `docker_guard deploy SERVICE IMAGE`, or `docker_guard --help`",
+        )),
+    }
+}
