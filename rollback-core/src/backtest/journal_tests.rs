@@ -290,6 +290,8 @@ proptest! {
             (true, true) if did.decided_at == would.decided_at => "same",
             (true, true) if would.decided_at < did.decided_at => "acts_earlier",
             (true, _) => "acts_later",
+            // Promoted before the other one, still in doubt at the end of the bake, went back.
+            (false, true) if did.decided_at.is_some_and(|did| Some(did) < would.decided_at) => "acts_later",
             (false, true) => "acts_earlier",
             (false, false) => "same",
         };
