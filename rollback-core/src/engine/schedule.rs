@@ -167,7 +167,9 @@ impl Engine {
             return None;
         }
         if active.stage == Stage::Preflight {
-            let seen = self.state.seen_since(active.look_after).is_some();
+            let seen = self.state.seen_since(active.look_after);
+            // What is coming up has nothing to say yet of how it is.
+            let seen = seen.is_some_and(|seen| !self.state.comes_up(seen));
             let again = self
                 .in_flight
                 .last_read

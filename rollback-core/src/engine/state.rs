@@ -14,9 +14,9 @@ use crate::{
     entry::{PlanKind, Step, WayBack, Would},
     ledger::Ledger,
     model::{
-        Actor, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold, Irreversible,
-        IrreversibleFrom, MetricId, Notice, NoticeKey, Observation, Order, Outcome, PolicyDigest,
-        Reading, ReleaseId, Timestamp, Wanted, Weight,
+        Actor, ArmState, Cause, Change, ChangeError, ChangeId, DeploymentId, Expectation, Hold,
+        Irreversible, IrreversibleFrom, MetricId, Notice, NoticeKey, Observation, Order, Outcome,
+        PolicyDigest, Reading, ReleaseId, Timestamp, Wanted, Weight,
     },
     policy::{Mode, Policy},
     triggers::PolicyTrigger,
@@ -117,6 +117,12 @@ impl State {
             .as_ref()
             .filter(|seen| seen.asked_at >= from)
             .map(|seen| &seen.observation)
+    }
+
+    /// Whether what runs, and is not proven yet, is still on its way to be ready.
+    pub(super) fn comes_up(&self, seen: &Observation) -> bool {
+        let arm = seen.wanted.main().and_then(|running| seen.arm(running));
+        self.ledger.stable().is_none() && arm.is_some_and(|arm| arm.state == ArmState::Converging)
     }
 }
 

@@ -27,7 +27,8 @@ use crate::{
     users::{Doors, Users},
 };
 
-/// How the candidate is judged: by its own metrics, and by what the engine knows of its memory.
+/// How the candidate is judged: by its own metrics, by what the engine knows of its memory, and as Swarm
+/// does by its first crash (`max_failure_ratio 0`).
 const JUDGED: &str = r#"
 poll: 1s
 metrics:
@@ -39,8 +40,8 @@ triggers:
   - { name: too_slow, when: 'slow > 50%', times: 2 of 3 }
   - { name: too_much_memory, when: 'memory > 85%' }
 verify: { for: 3s, within: 30s }
-deadlines: { converge: 20s, shift: 10s, retire: 30s, apply: 10s, doubt: 20s }
-crash_limit: 2
+deadlines: { converge: 10s, shift: 10s, retire: 30s, apply: 10s, doubt: 20s }
+crash_limit: 0
 blind_budget: 20s
 "#;
 

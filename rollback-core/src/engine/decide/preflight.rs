@@ -68,6 +68,12 @@ impl Engine {
             return not_fit(why);
         }
         if self.state.ledger.stable().is_none() {
+            if active.policy.bootstrap == Bootstrap::TrustRunning
+                && self.state.comes_up(seen)
+                && !late
+            {
+                return None;
+            }
             let half = active.policy.deadlines.preflight / 2;
             let unread = active.running.is_none()
                 && active.policy.bootstrap == Bootstrap::TrustRunning
@@ -134,7 +140,15 @@ impl Engine {
             None => Fact::Ended {
                 deployment: active.id.clone(),
                 outcome: Outcome::Refused {
-                    reason: RefusedReason::NoProvenRelease,
+                    reason: match seen.wanted.main() {
+                        Some(running) => RefusedReason::PreFlight {
+                            why: Arc::from(format!(
+                                "{running} runs and is not ready, so there is nothing to return to; \
+                                 repair it, or set `bootstrap: bake`"
+                            )),
+                        },
+                        None => RefusedReason::NoProvenRelease,
+                    },
                 },
             },
         })
