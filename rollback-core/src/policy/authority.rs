@@ -31,7 +31,7 @@ pub enum Foreign {
     Hold,
 }
 
-/// `crash_limit:` a number, or `off`.
+/// `crash_limit:` a number above zero, or `off`. Zero would be reached before anything crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashLimit(pub Option<u32>);
 
@@ -50,22 +50,25 @@ impl<'de> Deserialize<'de> for CrashLimit {
         impl de::Visitor<'_> for Visitor {
             type Value = CrashLimit;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number from 0 to 4294967295, or off")
+                f.write_str("a whole number from 1 to 4294967295, or off")
             }
             fn visit_u64<E: de::Error>(self, limit: u64) -> Result<CrashLimit, E> {
                 u32::try_from(limit)
+                    .ok()
+                    .filter(|limit| *limit > 0)
                     .map(|limit| CrashLimit(Some(limit)))
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(limit), &self))
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(limit), &self))
             }
             fn visit_i64<E: de::Error>(self, limit: i64) -> Result<CrashLimit, E> {
-                u32::try_from(limit)
-                    .map(|limit| CrashLimit(Some(limit)))
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(limit), &self))
+                match u64::try_from(limit) {
+                    Ok(limit) => self.visit_u64(limit),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(limit), &self)),
+                }
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<CrashLimit, E> {
                 match (text, text.parse()) {
                     ("off", _) => Ok(CrashLimit(None)),
-                    (_, Ok(limit)) => Ok(CrashLimit(Some(limit))),
+                    (_, Ok(limit @ 1..)) => Ok(CrashLimit(Some(limit))),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }

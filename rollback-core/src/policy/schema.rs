@@ -234,7 +234,7 @@ impl JsonSchema for CrashLimit {
         json_schema!({
             "description": "A number of crashes, or off.",
             "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+                {"type": "integer", "minimum": 1, "maximum": u32::MAX},
                 {"const": "off"},
             ],
         })

@@ -24,7 +24,7 @@ const FULL: &str = r#"{
     ],
     "verify": {"for": "10s", "within": "1m"},
     "budget": {"rollbacks": 1, "per": "2h", "cooldown": "1m"},
-    "on_no_data": "roll_back", "on_inconclusive": "hold", "bootstrap": "bake", "crash_limit": 0
+    "on_no_data": "roll_back", "on_inconclusive": "hold", "bootstrap": "bake", "crash_limit": 2
 }"#;
 
 /// A policy with a share of errors and a latency, for tests about numbers.
@@ -46,7 +46,7 @@ pub(super) const SLOW: &str = r#"{"name": "slow", "when": "p95 > 2s"}"#;
 #[test]
 fn the_digest_is_stable() {
     let policy = Policy::from_json(FULL).unwrap();
-    assert_eq!(policy.digest().as_str(), "cf86dbc29f199f99a528f6dce1b9c764");
+    assert_eq!(policy.digest().as_str(), "cf86dbbda3199f99a528f6dce1b6ac82");
     let mut other = policy.clone();
     other.crash_limit = Some(1);
     assert_ne!(other.digest(), policy.digest());
@@ -260,7 +260,7 @@ prop_compose! {
         strategy in strategy(),
         metrics in proptest::collection::vec(metric(), 0..4),
         rules in proptest::collection::vec(rule(), 0..4),
-        choices in 0_u8..8, rollbacks: u32, crash_limit: u32,
+        choices in 0_u8..8, rollbacks: u32, crash_limit in 1_u32..,
     ) -> Policy {
         let (mut metrics, mut triggers) = (metrics, rules);
         metrics.sort_by(|a, b| a.id.cmp(&b.id));

@@ -41,7 +41,7 @@ triggers:
   - { name: too_much_memory, when: 'memory > 85%' }
 verify: { for: 3s, within: 30s }
 deadlines: { converge: 10s, shift: 10s, retire: 30s, apply: 10s, doubt: 20s }
-crash_limit: 0
+crash_limit: 1
 blind_budget: 20s
 "#;
 
