@@ -115,8 +115,32 @@ impl DeployError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Command(CommandError::Refused(_)) => 13,
-            Self::ReleaseStore(_) | Self::Command(_) => 1,
+            Self::Refused(_) => 13,
+            Self::Command(error) => error.exit_code(),
+            Self::ReleaseStore(_) => 1,
+        }
+    }
+}
+
+impl CommandError {
+    /// The exit code for whoever asked: 13 refused, 1 else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 13,
+            _ => 1,
+        }
+    }
+}
+
+impl StartError {
+    /// The exit code for whoever started it: 1 if something broke, 2 if what was given is wrong or
+    /// missing.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Journal(_) | Self::ClockBehind { .. } | Self::Faulted { .. } => 1,
+            _ => 2,
         }
     }
 }

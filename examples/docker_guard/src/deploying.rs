@@ -14,7 +14,7 @@ use tokio::{sync::broadcast::error::RecvError, time::Instant};
 
 use crate::{
     cli::{DeployArgs, FirstArgs, RollbackArgs, WaitArgs},
-    exit::{FINE, Fallible, INTERRUPTED, Trouble, WAITED_OUT, code_of},
+    exit::{FINE, Fallible, INTERRUPTED, Trouble, WAITED_OUT},
     guarding::{Guarding, Platform},
     settings::{Place, Settings},
 };
@@ -286,7 +286,7 @@ impl Follow {
         let account = deployment.explain().await.map_err(Trouble::broke)?;
         let code = match settled {
             Ok(settled) => {
-                let code = code_of(&settled, way_back);
+                let code = settled.exit_code(way_back);
                 if self.json {
                     let line = json!({
                         "event": "settled",

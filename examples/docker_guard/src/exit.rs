@@ -2,19 +2,13 @@
 
 use std::{fmt, process::ExitCode};
 
-use rollback::{
-    CommandError, DeployError, StartError,
-    model::{ChangeError, HoldReason, Outcome, Settled},
-};
+use rollback::{CommandError, DeployError, StartError, model::ChangeError};
 use rollback_docker::EngineError;
 
 /// What was asked for is done.
 pub(crate) const FINE: u8 = 0;
 const BROKE: u8 = 1;
 const USAGE: u8 = 2;
-const HELD: u8 = 11;
-const ROLLBACK_FAILED: u8 = 12;
-const REFUSED: u8 = 13;
 /// Waited out; what was begun can be resumed.
 pub(crate) const WAITED_OUT: u8 = 16;
 /// Ctrl-C; what was begun can be resumed.
@@ -74,10 +68,7 @@ impl fmt::Display for Trouble {
 
 impl From<CommandError> for Trouble {
     fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Refused(_) => Self::with_code(REFUSED, error),
-            _ => Self::broke(error),
-        }
+        Self::with_code(error.exit_code(), error)
     }
 }
 
@@ -89,12 +80,7 @@ impl From<DeployError> for Trouble {
 
 impl From<StartError> for Trouble {
     fn from(error: StartError) -> Self {
-        match error {
-            StartError::Journal(_)
-            | StartError::ClockBehind { .. }
-            | StartError::Faulted { .. } => Self::broke(error),
-            _ => Self::asked(error),
-        }
+        Self::with_code(error.exit_code(), error)
     }
 }
 
@@ -107,18 +93,5 @@ impl From<ChangeError> for Trouble {
 impl From<EngineError> for Trouble {
     fn from(error: EngineError) -> Self {
         Self::broke(error)
-    }
-}
-
-/// The exit code of a deployment that came to rest. `way_back` if leaving the candidate is what
-/// the person asked for.
-pub(crate) fn code_of(settled: &Settled, way_back: bool) -> u8 {
-    match settled {
-        Settled::Ended(Outcome::RolledBack { .. }) if way_back => FINE,
-        Settled::Ended(outcome) => outcome.exit_code(),
-        Settled::Held(hold) if matches!(hold.reason, HoldReason::RollbackFailed { .. }) => {
-            ROLLBACK_FAILED
-        }
-        Settled::Held(_) => HELD,
     }
 }

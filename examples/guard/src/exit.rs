@@ -2,9 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use rollback::{
-    CommandError, DeployError, StartError, model::HoldReason, model::Outcome, model::Settled,
-};
+use rollback::{CommandError, DeployError, StartError};
 
 /// What was asked for is done.
 pub(crate) const FINE: u8 = 0;
@@ -16,10 +14,6 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const ROLLED_BACK: u8 = 10;
 /// As 0 or 10, but a notice went undelivered.
 pub(crate) const UNTOLD: u8 = 15;
-/// The deployment waits for a person.
-pub(crate) const HELD: u8 = 11;
-/// Neither candidate nor a proven release could be brought back.
-pub(crate) const ROLLBACK_FAILED: u8 = 12;
 /// Refused: nothing was changed.
 pub(crate) const REFUSED: u8 = 13;
 /// Waited out; the deployment goes on.
@@ -87,10 +81,7 @@ impl fmt::Display for Trouble {
 
 impl From<CommandError> for Trouble {
     fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Refused(_) => Self::refused(error),
-            _ => Self::broke(error),
-        }
+        Self::with_code(error.exit_code(), error)
     }
 }
 
@@ -102,24 +93,6 @@ impl From<DeployError> for Trouble {
 
 impl From<StartError> for Trouble {
     fn from(error: StartError) -> Self {
-        match error {
-            StartError::Journal(_)
-            | StartError::ClockBehind { .. }
-            | StartError::Faulted { .. } => Self::broke(error),
-            _ => Self::asked(error),
-        }
-    }
-}
-
-/// The exit code of a deployment that came to rest. `way_back` if leaving the candidate is what
-/// the person asked for.
-pub(crate) fn code_of(settled: &Settled, way_back: bool) -> u8 {
-    match settled {
-        Settled::Ended(Outcome::RolledBack { .. }) if way_back => FINE,
-        Settled::Ended(outcome) => outcome.exit_code(),
-        Settled::Held(hold) if matches!(hold.reason, HoldReason::RollbackFailed { .. }) => {
-            ROLLBACK_FAILED
-        }
-        Settled::Held(_) => HELD,
+        Self::with_code(error.exit_code(), error)
     }
 }

@@ -140,7 +140,7 @@ pub(crate) async fn wait(
     teller.script_output();
     teller.close();
     let account = Archive::open(place)?.account(Some(deployment)).await?;
-    let code = exit::code_of(&settled, patience.way_back);
+    let code = settled.exit_code(patience.way_back);
     let code = told_all(place, deployment, code, patience.json).await?;
     Ok(Rest {
         settled,

@@ -213,7 +213,7 @@ pub(crate) async fn attach(
     if let Some((_, outcome)) = &found.ended {
         let account = Archive::open(place)?.account(Some(&deployment)).await?;
         let settled = Settled::Ended(outcome.clone());
-        let code = crate::exit::code_of(&settled, way_back);
+        let code = settled.exit_code(way_back);
         let code = follow::told_all(place, &deployment, code, patience.json).await?;
         say(
             &Rest {

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, DeploymentId, Explanation, Hold, Order, ReleaseId, TriggerId, duration_text};
+use super::{
+    Actor, DeploymentId, Explanation, Hold, HoldReason, Order, ReleaseId, TriggerId, duration_text,
+};
 use crate::entry::Would;
 
 /// What led to a rollback.
@@ -254,4 +256,18 @@ pub enum Settled {
     Ended(Outcome),
     /// It waits for a person; the controller keeps watching.
     Held(Hold),
+}
+
+impl Settled {
+    /// The exit code for whoever waited: the outcome's; 0 for a rollback if leaving the candidate
+    /// is what was asked for (`way_back`); 11 held, 12 held since the rollback failed.
+    #[must_use]
+    pub const fn exit_code(&self, way_back: bool) -> u8 {
+        match self {
+            Self::Ended(Outcome::RolledBack { .. }) if way_back => 0,
+            Self::Ended(outcome) => outcome.exit_code(),
+            Self::Held(hold) if matches!(hold.reason, HoldReason::RollbackFailed { .. }) => 12,
+            Self::Held(_) => 11,
+        }
+    }
 }
