@@ -163,10 +163,10 @@ pub(super) fn rollback(
         hold_for: policy.verify.hold_for,
     };
     if placement.is_in_place() && (alone || !warm) {
-        // What was half replaced is replaced back in the same way.
+        // What was half replaced is replaced back in place.
         let back = Step::Converge {
             release: target.clone(),
-            placement,
+            placement: policy.strategy.placement_back(),
         };
         steps.extend([back, verify]);
         steps.extend(tasks(policy, TaskWhen::After));
@@ -406,6 +406,21 @@ mod tests {
             let steps = promotion(&policy, &half, &id("v2"));
             assert_eq!(words(&steps), format!("replace what runs by v2, {pace}"));
         }
+    }
+
+    #[test]
+    fn the_way_back_may_have_a_pace_of_its_own() {
+        let policy = of(r#""strategy":{"rolling":{"max_surge":1,"rollback":{"max_surge":20}}}"#);
+        let there = rollout(&policy, &Wanted::only(id("v1")), Some(&id("v1")), &id("v2"));
+        assert_eq!(
+            words(&there),
+            "replace what runs by v2, instance by instance, at most 0 missing and 1 in excess; bake"
+        );
+        let back = rollback(&policy, &[], &Wanted::only(id("v2")), None, &id("v1"));
+        assert_eq!(
+            words(&back),
+            "replace what runs by v1, instance by instance, at most 0 missing and 20 in excess; verify"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub use super::{
     authority::{CrashLimit, Foreign, Mode},
     strategy_document::{
-        CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, StepDocument,
-        StrategyDocument, StrategyName, StrategySettings, TaskDocument,
+        CanaryDocument, ConvergeDocument, ConvergeName, PaceDocument, RetiredArm, RollingDocument,
+        StepDocument, StrategyDocument, StrategyName, StrategySettings, TaskDocument,
     },
     trigger::{HealthCheckDocument, HealthDocument, SeverityName, TriggerDocument},
     values::{Share, Text, TimesOf},

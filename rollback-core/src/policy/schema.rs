@@ -175,6 +175,7 @@ fn examples(group: &str, key: &str) -> Option<Value> {
             json!([[{"converge": "beside"}, {"check": "30s"}, {"weight": "100%"}, {"bake": "10m"}, {"retire": "stable"}]])
         }
         (_, "steps" | "rollback_steps") => json!([["25%", "50%", "100%"]]),
+        (_, "rollback") => json!([{"max_unavailable": 0, "max_surge": 20}]),
         (_, "converge") => json!(["beside"]),
         (_, "retire") => json!(["stable"]),
         _ => return None,

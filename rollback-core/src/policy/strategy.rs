@@ -33,8 +33,9 @@ pub(super) enum Kind {
         arms: TwoArms,
     },
     Rolling {
-        max_unavailable: u32,
-        max_surge: u32,
+        pace: Pace,
+        /// Of the way back, if it has one of its own.
+        back: Option<Pace>,
     },
     Recreate,
     Steps(Vec<PlannedStep>),
@@ -82,18 +83,31 @@ impl Strategy {
     /// # Errors
     /// Both are zero: there would be no room for any replacement.
     pub fn rolling(max_unavailable: u32, max_surge: u32) -> Result<Self, StrategyError> {
-        if max_unavailable == 0 && max_surge == 0 {
-            return Err(StrategyError {
-                step: None,
-                message: "no instance may be missing and none in excess, so none can be replaced"
-                    .to_owned(),
-                fix: "give `max_surge` or `max_unavailable` at least 1".to_owned(),
-            });
+        let pace = one_by_one(max_unavailable, max_surge)?;
+        Ok(Self::of(Kind::Rolling { pace, back: None }))
+    }
+
+    /// The same rolling replacement with a pace of its own for the way back: who may be left
+    /// slowly need not be left slowly by its users. Without effect on other strategies; without
+    /// it the way back is as slow as the way there.
+    ///
+    /// ```
+    /// use rollback_core::policy::Strategy;
+    ///
+    /// // One at a time there, up to twenty at once back.
+    /// let careful = Strategy::rolling(0, 1)?.back_by(0, 20)?;
+    /// assert_ne!(careful.placement(), careful.placement_back());
+    /// # Ok::<(), rollback_core::policy::StrategyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Both are zero: there would be no room for any replacement.
+    pub fn back_by(mut self, max_unavailable: u32, max_surge: u32) -> Result<Self, StrategyError> {
+        let pace = one_by_one(max_unavailable, max_surge)?;
+        if let Kind::Rolling { back, .. } = &mut self.kind {
+            *back = Some(pace);
         }
-        Ok(Self::of(Kind::Rolling {
-            max_unavailable,
-            max_surge,
-        }))
+        Ok(self)
     }
 
     /// Everything that runs is stopped before the candidate is started.
@@ -159,13 +173,7 @@ impl Strategy {
             Kind::Canary {
                 shares, wait, arms, ..
             } => beside(*arms, shares, *wait),
-            Kind::Rolling {
-                max_unavailable,
-                max_surge,
-            } => in_place(Pace::Rolling {
-                max_unavailable: *max_unavailable,
-                max_surge: *max_surge,
-            }),
+            Kind::Rolling { pace, .. } => in_place(*pace),
             Kind::Recreate => in_place(Pace::StopFirst),
             Kind::Steps(steps) => steps.clone(),
         };
@@ -213,6 +221,17 @@ impl Strategy {
                 _ => None,
             })
             .unwrap_or(Placement::Beside)
+    }
+
+    /// Where the stable release is started again when the candidate is left.
+    #[must_use]
+    pub fn placement_back(&self) -> Placement {
+        match &self.kind {
+            Kind::Rolling {
+                back: Some(pace), ..
+            } => Placement::InPlace(*pace),
+            _ => self.placement(),
+        }
     }
 
     /// The candidate's share of the traffic in each phase in which it is watched under traffic,
@@ -267,6 +286,21 @@ fn beside(arms: TwoArms, shares: &[Weight], wait: Duration) -> Vec<PlannedStep> 
     }
     steps.push(PlannedStep::Retire);
     steps
+}
+
+fn one_by_one(max_unavailable: u32, max_surge: u32) -> Result<Pace, StrategyError> {
+    if max_unavailable == 0 && max_surge == 0 {
+        return Err(StrategyError {
+            step: None,
+            message: "no instance may be missing and none in excess, so none can be replaced"
+                .to_owned(),
+            fix: "give `max_surge` or `max_unavailable` at least 1".to_owned(),
+        });
+    }
+    Ok(Pace::Rolling {
+        max_unavailable,
+        max_surge,
+    })
 }
 
 fn in_place(pace: Pace) -> Vec<PlannedStep> {

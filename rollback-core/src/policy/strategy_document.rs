@@ -90,9 +90,34 @@ pub struct RollingDocument {
     pub max_unavailable: u32,
     /// `max_surge:` so many may run in excess meanwhile. A number. Default: `1`.
     pub max_surge: u32,
+    /// `rollback:` the pace of the way back, in the same keys: users are quicker back on the stable
+    /// release, if there is room for so many instances. Default: as the way there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<PaceDocument>,
 }
 
 impl Default for RollingDocument {
+    fn default() -> Self {
+        Self {
+            max_unavailable: 0,
+            max_surge: 1,
+            rollback: None,
+        }
+    }
+}
+
+/// How many instances at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct PaceDocument {
+    /// `max_unavailable:` so many instances may be missing meanwhile. A number. Default: `0`.
+    pub max_unavailable: u32,
+    /// `max_surge:` so many may run in excess meanwhile. A number. Default: `1`.
+    pub max_surge: u32,
+}
+
+impl Default for PaceDocument {
     fn default() -> Self {
         Self {
             max_unavailable: 0,
@@ -199,7 +224,7 @@ pub enum ConvergeDocument {
     /// `{ rolling: { max_unavailable, max_surge } }`
     Rolling {
         /// How many instances at a time.
-        rolling: RollingDocument,
+        rolling: PaceDocument,
     },
 }
 
@@ -254,7 +279,7 @@ impl<'de> Deserialize<'de> for ConvergeDocument {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Paced {
-            rolling: RollingDocument,
+            rolling: PaceDocument,
         }
         struct Visitor;
         impl<'de> de::Visitor<'de> for Visitor {

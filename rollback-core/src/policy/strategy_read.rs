@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     document::{
-        CanaryDocument, ConvergeDocument, ConvergeName, RetiredArm, RollingDocument, Share,
-        StepDocument, StrategyDocument, StrategyName, StrategySettings, Text,
+        CanaryDocument, ConvergeDocument, ConvergeName, PaceDocument, RetiredArm, RollingDocument,
+        Share, StepDocument, StrategyDocument, StrategyName, StrategySettings, Text,
     },
     error::{IntoPath as _, Problem},
     place::Step,
@@ -119,13 +119,15 @@ pub(super) fn written(strategy: &Strategy, bake: Duration) -> (StrategyDocument,
             };
             (document, *arms)
         }
-        Kind::Rolling {
-            max_unavailable,
-            max_surge,
-        } => {
+        Kind::Rolling { pace, back } => {
+            let PaceDocument {
+                max_unavailable,
+                max_surge,
+            } = written_pace(*pace).unwrap_or_default();
             let own = RollingDocument {
-                max_unavailable: *max_unavailable,
-                max_surge: *max_surge,
+                max_unavailable,
+                max_surge,
+                rollback: back.and_then(written_pace),
             };
             let document = if own == RollingDocument::default() {
                 named(StrategyName::Rolling)
@@ -180,8 +182,14 @@ fn canary(own: CanaryDocument) -> Result<Strategy, Problem> {
 }
 
 fn rolling(own: RollingDocument) -> Result<Strategy, Problem> {
-    Strategy::rolling(own.max_unavailable, own.max_surge)
-        .map_err(|error| Problem::new("strategy.rolling", error.message, error.fix))
+    let strategy = Strategy::rolling(own.max_unavailable, own.max_surge)
+        .map_err(|error| Problem::new("strategy.rolling", error.message, error.fix))?;
+    match own.rollback {
+        Some(back) => strategy
+            .back_by(back.max_unavailable, back.max_surge)
+            .map_err(|error| Problem::new("strategy.rolling.rollback", error.message, error.fix)),
+        None => Ok(strategy),
+    }
 }
 
 fn steps(
@@ -326,12 +334,26 @@ fn placement(index: usize, document: ConvergeDocument) -> Result<Placement, Prob
         ConvergeDocument::Named(ConvergeName::Recreate) => {
             return Ok(Placement::InPlace(Pace::StopFirst));
         }
-        ConvergeDocument::Named(ConvergeName::Rolling) => RollingDocument::default(),
+        ConvergeDocument::Named(ConvergeName::Rolling) => PaceDocument::default(),
         ConvergeDocument::Rolling { rolling } => rolling,
     };
     Strategy::rolling(rolling.max_unavailable, rolling.max_surge)
         .map(|strategy| strategy.placement())
         .map_err(|error| Problem::new(step_path(index, "converge"), error.message, error.fix))
+}
+
+/// None if it is not instance by instance.
+const fn written_pace(pace: Pace) -> Option<PaceDocument> {
+    match pace {
+        Pace::Rolling {
+            max_unavailable,
+            max_surge,
+        } => Some(PaceDocument {
+            max_unavailable,
+            max_surge,
+        }),
+        Pace::AtOnce | Pace::StopFirst => None,
+    }
 }
 
 fn written_step(step: &PlannedStep, bake: Duration) -> StepDocument {
@@ -344,14 +366,8 @@ fn written_step(step: &PlannedStep, bake: Duration) -> StepDocument {
                 Placement::InPlace(Pace::StopFirst) => {
                     ConvergeDocument::Named(ConvergeName::Recreate)
                 }
-                Placement::InPlace(Pace::Rolling {
-                    max_unavailable,
-                    max_surge,
-                }) => ConvergeDocument::Rolling {
-                    rolling: RollingDocument {
-                        max_unavailable: *max_unavailable,
-                        max_surge: *max_surge,
-                    },
+                Placement::InPlace(pace @ Pace::Rolling { .. }) => ConvergeDocument::Rolling {
+                    rolling: written_pace(*pace).unwrap_or_default(),
                 },
             });
         }

@@ -227,7 +227,8 @@ prop_compose! {
         match kind {
             0 => arms(Strategy::blue_green()),
             1 => arms(Strategy::canary(shares(), wait).unwrap().back_in(shares()).unwrap()),
-            2 => Strategy::rolling(missing, surge).unwrap(),
+            2 if missing % 2 == 0 => Strategy::rolling(missing, surge).unwrap(),
+            2 => Strategy::rolling(missing, surge).unwrap().back_by(surge, missing).unwrap(),
             3 => Strategy::recreate(),
             _ if missing % 2 == 0 => Strategy::custom([
                 PlannedStep::Converge(Placement::Beside),
