@@ -10,7 +10,7 @@ use rollback_core::{
     model::{Definition, Release, ReleaseId, Secret},
     ports::{Journal as _, ReleaseStore},
 };
-use rollback_store::{SealingKeys, SqliteJournal, salvage, verify};
+use rollback_store::{SealingKeyError, SealingKeys, SqliteJournal, salvage, verify};
 use serde_json::json;
 use support::service;
 
@@ -197,4 +197,28 @@ async fn a_salvaged_copy_is_as_sealed_as_the_journal() {
     assert_eq!(shown(&copy), 0);
     let journal = open(&copy, &["0a"]);
     assert_eq!(get(&journal, "v1").await.unwrap(), release("v1"));
+}
+
+/// Whoever lost the key is told so, and gets no other one that opens nothing.
+#[tokio::test]
+async fn a_key_is_made_once_and_never_in_the_place_of_one_that_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, key) = (directory.path().join("db"), directory.path().join("key"));
+    let opened = || SqliteJournal::open(&path).unwrap();
+    // A journal that holds nothing sealed has no use for an older key.
+    put(&opened(), "plain").await;
+    let keys = SealingKeys::of_journal(&path, &key).unwrap();
+    let name = keys.names().next().unwrap();
+    put(&opened().sealed(keys), "v1").await;
+    let again = SealingKeys::of_journal(&path, &key).unwrap();
+    assert_eq!(again.names().next(), Some(name));
+    assert_eq!(get(&opened().sealed(again), "v1").await, Ok(release("v1")));
+
+    let kept = key.with_extension("kept");
+    fs::rename(&key, &kept).unwrap();
+    let gone = SealingKeys::of_journal(&path, &key).unwrap_err();
+    assert!(matches!(gone, SealingKeyError::Gone { .. }), "{gone}");
+    assert!(!key.exists());
+    let back = SealingKeys::of_journal(&path, &kept).unwrap();
+    assert_eq!(get(&opened().sealed(back), "v1").await, Ok(release("v1")));
 }

@@ -13,7 +13,7 @@ use crate::{exit::TABLE, settings::Haproxy};
 #[command(name = "docker_guard", after_help = TABLE)]
 pub(crate) struct Cli {
     /// Tells a bad deployment's story on the engine that runs, then leaves it as it was.
-    #[arg(long, conflicts_with = "state")]
+    #[arg(long, conflicts_with_all = ["state", "key"])]
     pub(crate) demo: bool,
     /// One event a line, or one document, in JSON.
     #[arg(long, global = true)]
@@ -21,6 +21,10 @@ pub(crate) struct Cli {
     /// Where journal and settings lie [default: $XDG_STATE_HOME/docker_guard].
     #[arg(long, global = true, env = "DOCKER_GUARD_STATE", value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
+    /// What containers are started with is kept sealed under the key in this file; it is made if it
+    /// is not there yet [default: guard.key in the folder of --state].
+    #[arg(long, global = true, env = "DOCKER_GUARD_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
 }
@@ -93,8 +97,8 @@ pub(crate) struct FirstArgs {
     /// How many containers.
     #[arg(long)]
     pub(crate) replicas: Option<u16>,
-    /// A variable, as NAME=VALUE; may be repeated.
-    #[arg(long = "env", value_name = "NAME=VALUE")]
+    /// A variable, as NAME=VALUE, or NAME alone for the value that it has here; may be repeated.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) variables: Vec<String>,
     /// A port of the host, as HOST:CONTAINER.
     #[arg(long, value_name = "HOST:CONTAINER")]

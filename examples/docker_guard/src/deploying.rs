@@ -1,6 +1,6 @@
 //! An image becomes a release; a release is deployed, or left; both are followed to their end.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use rollback::{
     DeployOptions, Deployment, Event,
@@ -22,11 +22,10 @@ use crate::{
 /// So long the first release may take to serve.
 const FIRST_WITHIN: Duration = Duration::from_secs(120);
 
-pub(crate) async fn deploy(state: Option<PathBuf>, args: &DeployArgs, json: bool) -> Fallible<u8> {
-    let place = Place::of(state)?;
-    let settings = Settings::said(&place, &args.service, &args.guarded)?;
+pub(crate) async fn deploy(place: &Place, args: &DeployArgs, json: bool) -> Fallible<u8> {
+    let settings = Settings::said(place, &args.service, &args.guarded)?;
     let (engine, service) = (Engine::from_env()?, &args.service);
-    let platform = Platform::of(&engine, &place, service, &settings)?;
+    let platform = Platform::of(&engine, place, service, &settings)?;
     let release = next(
         &engine,
         &platform,
@@ -37,18 +36,10 @@ pub(crate) async fn deploy(state: Option<PathBuf>, args: &DeployArgs, json: bool
     )
     .await?;
     if platform.containers().running(service).await?.is_empty() {
-        return first(
-            &platform,
-            &place,
-            service,
-            &settings,
-            &release,
-            args.timeout,
-        )
-        .await;
+        return first(&platform, place, service, &settings, &release, args.timeout).await;
     }
-    let guarding = Guarding::of(engine, platform, &place, service, &settings).await?;
-    settings.keep(&place, service)?;
+    let guarding = Guarding::of(engine, platform, place, service, &settings).await?;
+    settings.keep(place, service)?;
     let mut options = DeployOptions::by(actor(), &args.reason);
     if args.again {
         options = options.override_rejection();
@@ -85,10 +76,9 @@ async fn first(
     Ok(FINE)
 }
 
-pub(crate) async fn resume(state: Option<PathBuf>, args: &WaitArgs, json: bool) -> Fallible<u8> {
-    let place = Place::of(state)?;
-    let settings = Settings::known(&place, &args.service)?;
-    let guarding = Guarding::begin(&place, &args.service, &settings).await?;
+pub(crate) async fn resume(place: &Place, args: &WaitArgs, json: bool) -> Fallible<u8> {
+    let settings = Settings::known(place, &args.service)?;
+    let guarding = Guarding::begin(place, &args.service, &settings).await?;
     let follow = Follow::of(&guarding, json);
     let status = guarding.controller.status().await?;
     let open = status.active.map(|active| active.deployment);
@@ -109,14 +99,9 @@ pub(crate) async fn resume(state: Option<PathBuf>, args: &WaitArgs, json: bool) 
         .await
 }
 
-pub(crate) async fn roll_back(
-    state: Option<PathBuf>,
-    args: &RollbackArgs,
-    json: bool,
-) -> Fallible<u8> {
-    let place = Place::of(state)?;
-    let settings = Settings::known(&place, &args.service)?;
-    let guarding = Guarding::begin(&place, &args.service, &settings).await?;
+pub(crate) async fn roll_back(place: &Place, args: &RollbackArgs, json: bool) -> Fallible<u8> {
+    let settings = Settings::known(place, &args.service)?;
+    let guarding = Guarding::begin(place, &args.service, &settings).await?;
     let follow = Follow::of(&guarding, json);
     let back = guarding
         .controller
@@ -179,9 +164,7 @@ fn described(id: &str, image: &str, first: &FirstArgs) -> Fallible<ContainerDefi
         .replicas(first.replicas.unwrap_or(1))
         .restart("unless-stopped");
     for variable in &first.variables {
-        let (name, value) = variable
-            .split_once('=')
-            .ok_or_else(|| Trouble::asked(format!("--env {variable}: write NAME=VALUE")))?;
+        let (name, value) = named(variable)?;
         definition = definition.env(name, value);
     }
     if let Some(publish) = &first.publish {
@@ -195,6 +178,26 @@ fn described(id: &str, image: &str, first: &FirstArgs) -> Fallible<ContainerDefi
         definition = definition.network(network, Vec::<String>::new());
     }
     Ok(definition)
+}
+
+/// `NAME=VALUE`, or `NAME` for the value that it has here: a secret is then in no list of
+/// processes. No error shows a value.
+fn named(variable: &str) -> Fallible<(&str, String)> {
+    let (name, value) = match variable.split_once('=') {
+        Some((name, value)) => (name, Ok(value.to_owned())),
+        None => (variable, std::env::var(variable)),
+    };
+    if name.is_empty() {
+        return Err(Trouble::asked(
+            "--env: a variable without a name; write NAME=VALUE",
+        ));
+    }
+    match value {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(Trouble::asked(format!(
+            "--env {name}: it is not set here; write {name}=VALUE, or set it"
+        ))),
+    }
 }
 
 /// Follows a deployment: progress to stderr, or everything as JSON to stdout.
@@ -311,5 +314,26 @@ impl Follow {
         };
         guarding.controller.shutdown().await;
         Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_has_its_value_from_here_or_there_and_no_error_shows_it() {
+        assert_eq!(named("A=b=c").unwrap(), ("A", "b=c".to_owned()));
+        assert_eq!(named("A=").unwrap(), ("A", String::new()));
+        // Set by cargo.
+        let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        assert_eq!(
+            named("CARGO_MANIFEST_DIR").unwrap(),
+            ("CARGO_MANIFEST_DIR", here)
+        );
+        for (variable, word) in [("=hunter2", "without a name"), ("GUARD_NOT_SET", "not set")] {
+            let told = named(variable).unwrap_err().to_string();
+            assert!(told.contains(word) && !told.contains("hunter2"), "{told}");
+        }
     }
 }

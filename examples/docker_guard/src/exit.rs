@@ -2,7 +2,10 @@
 
 use std::{fmt, process::ExitCode};
 
-use rollback::{CommandError, DeployError, StartError, model::ChangeError};
+use rollback::{
+    CommandError, DeployError, StartError,
+    model::{ChangeError, RefusedReason},
+};
 use rollback_docker::EngineError;
 
 /// What was asked for is done.
@@ -74,7 +77,13 @@ impl From<CommandError> for Trouble {
 
 impl From<DeployError> for Trouble {
     fn from(error: DeployError) -> Self {
-        Self::with_code(error.exit_code(), error)
+        let how = match &error {
+            DeployError::Refused(RefusedReason::Rejected { .. }) => {
+                " (`deploy --again --reason '…'`; `docker_guard why SERVICE` tells what was wrong with it)"
+            }
+            _ => "",
+        };
+        Self::with_code(error.exit_code(), format!("{error}{how}"))
     }
 }
 

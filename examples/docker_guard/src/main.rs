@@ -25,6 +25,7 @@ use clap::Parser;
 use crate::{
     cli::{Cli, Verb},
     exit::{Fallible, Trouble},
+    settings::Place,
 };
 
 fn main() -> ExitCode {
@@ -47,19 +48,21 @@ fn main() -> ExitCode {
 }
 
 async fn obey(cli: Cli) -> Fallible<u8> {
-    let state = cli.state.clone();
     if cli.demo {
         return demo::tell(cli.json).await;
     }
-    match &cli.verb {
-        Some(Verb::Deploy(args)) => deploying::deploy(state, args, cli.json).await,
-        Some(Verb::Resume(args)) => deploying::resume(state, args, cli.json).await,
-        Some(Verb::Rollback(args)) => deploying::roll_back(state, args, cli.json).await,
-        Some(Verb::Status(args)) => telling::status(state, args, cli.json).await,
-        Some(Verb::History(args)) => telling::history(state, args, cli.json).await,
-        Some(Verb::Why(args)) => telling::why(state, args, cli.json).await,
-        None => Err(Trouble::asked(
+    let Some(verb) = &cli.verb else {
+        return Err(Trouble::asked(
             "say what to do: `docker_guard deploy SERVICE IMAGE`, or `docker_guard --help`",
-        )),
+        ));
+    };
+    let place = Place::of(cli.state, cli.key)?;
+    match verb {
+        Verb::Deploy(args) => deploying::deploy(&place, args, cli.json).await,
+        Verb::Resume(args) => deploying::resume(&place, args, cli.json).await,
+        Verb::Rollback(args) => deploying::roll_back(&place, args, cli.json).await,
+        Verb::Status(args) => telling::status(&place, args, cli.json).await,
+        Verb::History(args) => telling::history(&place, args, cli.json).await,
+        Verb::Why(args) => telling::why(&place, args, cli.json).await,
     }
 }

@@ -7,7 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use rollback::{model::ServiceId, store::SqliteJournal, traffic::Socket};
+use rollback::{
+    model::ServiceId,
+    store::{SealingKeyError, SealingKeys, SqliteJournal},
+    traffic::Socket,
+};
 use rollback_docker::Adopt;
 use serde::{Deserialize, Serialize};
 
@@ -16,28 +20,59 @@ use crate::{
     exit::{Fallible, Trouble},
 };
 
-/// The folder that everything lies in.
+/// What to do about a key that is gone.
+const WITHOUT_KEY: &str = " with --key. If it is lost for good, begin with a new folder (--state): \
+     what runs is taken over as it is, and `history` of the old folder needs no key";
+
+/// The folder that everything lies in, and the file with the key.
 #[derive(Debug, Clone)]
-pub(crate) struct Place(PathBuf);
+pub(crate) struct Place {
+    folder: PathBuf,
+    key: PathBuf,
+}
 
 impl Place {
-    pub(crate) fn of(state: Option<PathBuf>) -> Fallible<Self> {
+    pub(crate) fn of(state: Option<PathBuf>, key: Option<PathBuf>) -> Fallible<Self> {
         let folder = state.or_else(default_folder).ok_or_else(|| {
             Trouble::asked("there is no home to keep the journal in; name a folder with --state")
         })?;
-        fs::create_dir_all(&folder)
+        let mut made = fs::DirBuilder::new();
+        made.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut made, 0o700);
+        made.create(&folder)
             .map_err(|why| Trouble::asked(format!("{}: {why}", folder.display())))?;
-        Ok(Self(folder))
+        let key = key.unwrap_or_else(|| folder.join("guard.key"));
+        Ok(Self { folder, key })
     }
 
-    /// Journal and releases.
+    fn file(&self) -> PathBuf {
+        self.folder.join("guard.db")
+    }
+
+    /// Journal and releases, which are sealed: they hold what containers are started with.
     pub(crate) fn journal(&self) -> Fallible<Arc<SqliteJournal>> {
-        let journal = SqliteJournal::open(self.0.join("guard.db"));
-        journal.map(Arc::new).map_err(Trouble::broke)
+        let keys = SealingKeys::of_journal(self.file(), &self.key).map_err(|error| {
+            let gone = matches!(error, SealingKeyError::Gone { .. });
+            let hint = if gone { WITHOUT_KEY } else { "" };
+            Trouble::asked(format!("{error}{hint}"))
+        })?;
+        let journal = SqliteJournal::open(self.file()).map_err(Trouble::broke)?;
+        Ok(Arc::new(journal.sealed(keys)))
+    }
+
+    /// The journal without the releases, for which no key is needed; none if there is none yet.
+    pub(crate) fn journal_to_read(&self) -> Fallible<Option<SqliteJournal>> {
+        if !self.file().exists() {
+            return Ok(None);
+        }
+        SqliteJournal::open(self.file())
+            .map(Some)
+            .map_err(Trouble::broke)
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     fn settings(&self, service: &ServiceId) -> PathBuf {
@@ -53,7 +88,7 @@ impl Place {
                 }
             })
             .collect();
-        self.0.join(format!("service-{name}.json"))
+        self.folder.join(format!("service-{name}.json"))
     }
 }
 
@@ -246,7 +281,7 @@ mod tests {
     #[test]
     fn what_was_said_once_is_known_later() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::of(Some(folder.path().join("state"))).unwrap();
+        let place = Place::of(Some(folder.path().join("state")), None).unwrap();
         let shop = ServiceId::new("team/shop").unwrap();
         assert!(Settings::known(&place, &shop).is_err());
         let settings = Settings {

@@ -1,6 +1,6 @@
 //! What runs and what was: the engine looked at, the journal read.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use rollback::{
     Account,
@@ -24,13 +24,12 @@ use crate::{
 
 const PAGE: usize = 1024;
 
-pub(crate) async fn status(state: Option<PathBuf>, args: &OfService, json: bool) -> Fallible<u8> {
-    let place = Place::of(state)?;
-    let settings = Settings::known(&place, &args.service)?;
-    let platform = Platform::of(&Engine::from_env()?, &place, &args.service, &settings)?;
+pub(crate) async fn status(place: &Place, args: &OfService, json: bool) -> Fallible<u8> {
+    let settings = Settings::known(place, &args.service)?;
+    let platform = Platform::of(&Engine::from_env()?, place, &args.service, &settings)?;
     let seen = platform.whole().observe(&args.service).await?;
     let running = platform.containers().running(&args.service).await?;
-    let known = standing(&args.service, &entries(&place, &args.service).await?);
+    let known = standing(&args.service, &entries(place, &args.service).await?);
     let name = |release: &ReleaseId| {
         let found = running.iter().find(|one| one.id == *release);
         found.map_or_else(|| release.to_string(), |one| one.name.to_string())
@@ -84,8 +83,10 @@ fn arms(seen: &Observation, name: impl Fn(&ReleaseId) -> String) -> String {
 }
 
 async fn entries(place: &Place, service: &ServiceId) -> Fallible<Vec<Entry>> {
-    let journal = place.journal()?;
     let (mut all, mut after) = (Vec::new(), Seq::default());
+    let Some(journal) = place.journal_to_read()? else {
+        return Ok(all);
+    };
     loop {
         let page = journal
             .read(service, after, PAGE)
@@ -113,9 +114,8 @@ fn standing(service: &ServiceId, entries: &[Entry]) -> Status {
     rules.status()
 }
 
-pub(crate) async fn why(state: Option<PathBuf>, args: &WhyArgs, json: bool) -> Fallible<u8> {
-    let place = Place::of(state)?;
-    let entries = entries(&place, &args.service).await?;
+pub(crate) async fn why(place: &Place, args: &WhyArgs, json: bool) -> Fallible<u8> {
+    let entries = entries(place, &args.service).await?;
     let newest = pasts(&entries).last().map(|past| past.deployment.clone());
     let id =
         args.deployment.clone().or(newest).ok_or_else(|| {
@@ -185,9 +185,8 @@ fn pasts(entries: &[Entry]) -> Vec<Past> {
     all
 }
 
-pub(crate) async fn history(state: Option<PathBuf>, args: &OfService, json: bool) -> Fallible<u8> {
-    let place = Place::of(state)?;
-    for past in pasts(&entries(&place, &args.service).await?).iter().rev() {
+pub(crate) async fn history(place: &Place, args: &OfService, json: bool) -> Fallible<u8> {
+    for past in pasts(&entries(place, &args.service).await?).iter().rev() {
         let (word, took) = past
             .ended
             .as_ref()

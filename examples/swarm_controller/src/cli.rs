@@ -26,10 +26,13 @@ pub(crate) struct Cli {
     /// NAME.yml in it.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) policies: Option<PathBuf>,
-    /// The journal: what was seen, decided and done, with the definitions of releases. They may
-    /// hold secrets of the services' environments.
+    /// The journal: what was seen, decided and done, with the definitions of releases.
     #[arg(long, default_value = "swarm_controller.db", value_name = "FILE")]
     pub(crate) state: PathBuf,
+    /// Definitions hold the services' environments; they are kept sealed under the key in this
+    /// file, which is made if it is not there yet [default: as --state, ending in .key].
+    #[arg(long, env = "SWARM_CONTROLLER_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     /// Decide and tell, and change nothing.
     #[arg(long)]
     pub(crate) observe: bool,

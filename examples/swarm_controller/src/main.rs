@@ -48,6 +48,7 @@ async fn obey(cli: Cli) -> Fallible<()> {
     if cli.demo {
         return demo::tell(engine).await;
     }
+    let key = cli.key.unwrap_or_else(|| cli.state.with_extension("key"));
     let settings = Settings {
         policy: cli.policy,
         policies: cli.policies,
@@ -55,7 +56,7 @@ async fn obey(cli: Cli) -> Fallible<()> {
         webhook: cli.webhook,
         metrics: cli.metrics,
     };
-    let mut watching = Watching::open(engine, &cli.label, &cli.state, settings)?;
+    let mut watching = Watching::open(engine, &cli.label, &cli.state, &key, settings)?;
     tokio::select! {
         never = watching.stay() => never?,
         asked = tokio::signal::ctrl_c() => asked?,

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use rollback::{Controller, Fleet, model::ServiceId, store::SqliteJournal};
+use rollback::{
+    Controller, Fleet,
+    model::ServiceId,
+    store::{SealingKeys, SqliteJournal},
+};
 use rollback_docker::{DockerMetrics, Engine, SwarmDeployer};
 use serde_json::{Value, json};
 
@@ -35,11 +39,13 @@ impl Watching {
         engine: Engine,
         label: &str,
         state: &Path,
+        key: &Path,
         settings: Settings,
     ) -> Fallible<Self> {
         // What is wrong with the policy of all is said at once.
         settings.policy(None)?;
-        let journal = Arc::new(SqliteJournal::open(state)?);
+        let keys = SealingKeys::of_journal(state, key)?;
+        let journal = Arc::new(SqliteJournal::open(state)?.sealed(keys));
         let releases = Arc::<SqliteJournal>::clone(&journal);
         let deployer = SwarmDeployer::new(engine.clone()).keeping(releases);
         let guards = Guards {

@@ -15,7 +15,9 @@
 //! | ready | the health check says `healthy`; without one, it has run for a moment |
 //!
 //! The definition of each release is kept on the engine beside the record, in the environment of
-//! another container that is never started, which also keeps the image from being removed. When
+//! another container that is never started, which also keeps the image from being removed: values
+//! of variables are there in the clear, as they are in the container itself, for whoever may inspect
+//! containers of this engine (they are in no label, and so in no list). When
 //! records were removed by hand (`docker container prune`), what runs is what is wanted, and
 //! nothing is done before the next change.
 //!

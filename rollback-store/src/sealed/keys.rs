@@ -14,7 +14,7 @@ use rollback_core::model::Secret;
 use sha2::Sha256;
 
 /// So many bytes has a key.
-const KEY: usize = 32;
+pub(super) const KEY: usize = 32;
 /// So many bytes of its digest name a key.
 const NAME: usize = 8;
 /// A file of keys is not longer.
@@ -39,7 +39,7 @@ const NAMED_BY: &[u8] = b"rollback: name of a sealing key";
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("rollback.db");
 /// # let text = Secret::new("5f".repeat(32));
-/// let keys = SealingKeys::from_text(&text)?; // or from_file, from_env
+/// let keys = SealingKeys::from_text(&text)?; // or from_file, from_env, of_journal
 /// let journal = SqliteJournal::open(path)?.sealed(keys);
 /// # Ok(())
 /// # }
@@ -85,6 +85,24 @@ pub enum SealingKeyError {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// The file is not there, and there are definitions that only its keys open.
+    #[error(
+        "the file of sealing keys `{}` is not there, and definitions in `{}` are sealed under its keys; put the file back, or name the one that holds them", .path.display(), .journal.display()
+    )]
+    Gone {
+        /// Which.
+        path: PathBuf,
+        /// Where the definitions are.
+        journal: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("the file of sealing keys `{}` cannot be made: {why}", .path.display())]
+    NotMade {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
     },
     /// The variable is not set.
     #[error(

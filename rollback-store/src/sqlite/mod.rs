@@ -16,4 +16,5 @@ mod writer;
 
 pub use audit::{Audit, Lost, ServiceAudit, services, verify};
 pub use journal::SqliteJournal;
+pub(crate) use releases::holds_sealed;
 pub use rescue::{export, salvage};

@@ -1,12 +1,20 @@
 //! Definitions of releases: kept beside the journal, sealed if the host gave keys.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use rollback_core::{
     model::{Release, ReleaseId, ServiceId},
     ports::{JournalError, ReleaseStore, ReleaseStoreError},
 };
 
-use super::{journal::SqliteJournal, reader::Question, writer::Ask};
+use super::{
+    audit::Examined,
+    journal::SqliteJournal,
+    reader::Question,
+    schema::{self, Found},
+    writer::Ask,
+};
 use crate::sealed::{Form, Place, form, open, seal};
 
 #[async_trait]
@@ -112,6 +120,25 @@ impl SqliteJournal {
         ReleaseStoreError {
             why: format!("{file}: the definition of release `{release}` of `{service}` {why}"),
         }
+    }
+}
+
+/// Whether a definition in this journal is sealed; none is where there is no journal.
+pub(crate) fn holds_sealed(path: &Path) -> Result<bool, JournalError> {
+    if matches!(schema::inspect(path)?, Found::Nothing | Found::Empty) {
+        return Ok(false);
+    }
+    let (mut sealed, mut complaints) = (false, Vec::new());
+    Examined::open(path)?.definitions(
+        |_, _, _, body| {
+            sealed |= form(None, body) != Form::Plain;
+            Ok(())
+        },
+        &mut complaints,
+    )?;
+    match complaints.into_iter().next() {
+        Some(why) if !sealed => Err(JournalError::Damaged { why }),
+        _ => Ok(sealed),
     }
 }
 

@@ -79,7 +79,7 @@ impl Stage {
         let stage = Self {
             engine: engine.clone(),
             service: ServiceId::new(&name).map_err(Trouble::broke)?,
-            place: Place::of(Some(folder.path().to_owned()))?,
+            place: Place::of(Some(folder.path().to_owned()), None)?,
             name,
             settings,
             front,

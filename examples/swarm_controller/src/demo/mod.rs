@@ -92,8 +92,9 @@ async fn play(stage: &Stage) -> Fallible<()> {
         ..Settings::default()
     };
     let journal = place.path().join("demo.db");
-    let engine = stage.engine.clone();
-    let mut watching = Watching::open(engine, &stage.label(), &journal, settings)?;
+    let (engine, label) = (stage.engine.clone(), stage.label());
+    let key = place.path().join("demo.key");
+    let mut watching = Watching::open(engine, &label, &journal, &key, settings)?;
     let swarm = watching.deployer();
     let ready = async {
         loop {
