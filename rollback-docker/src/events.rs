@@ -1,11 +1,15 @@
-//! Waiting until something happens on an engine: a hint to look, which carries no fact.
+//! What happens on an engine: hints to look, which carry no fact.
 
 use std::collections::HashMap;
 
-use bollard::query_parameters::EventsOptionsBuilder;
+use bollard::{models::EventMessage, query_parameters::EventsOptionsBuilder};
 use futures_util::StreamExt;
 
 use crate::{Engine, EngineError};
+
+/// The filters of events, as the engine's API names them: `type`, `label`, `service`, .. each with
+/// its values.
+pub(crate) type EventFilters<'a> = &'a [(&'a str, &'a [&'a str])];
 
 impl Engine {
     /// Returns at the next event that fits the filters, as the engine's API names them: `type`,
@@ -14,6 +18,16 @@ impl Engine {
     /// # Errors
     /// The engine cannot be asked, or stopped telling.
     pub async fn happened(&self, filters: &[(&str, &[&str])]) -> Result<(), EngineError> {
+        self.hear(filters, |_| true).await
+    }
+
+    /// Hands each event that fits the filters to `enough`, until that says so. Nothing that happens
+    /// between two events is missed.
+    pub(crate) async fn hear(
+        &self,
+        filters: EventFilters<'_>,
+        mut enough: impl FnMut(&EventMessage) -> bool + Send,
+    ) -> Result<(), EngineError> {
         let filters: HashMap<&str, Vec<&str>> = filters
             .iter()
             .map(|(name, values)| (*name, values.to_vec()))
@@ -21,14 +35,16 @@ impl Engine {
         let options = EventsOptionsBuilder::new().filters(&filters).build();
         let streams = self.streams().await?;
         let mut events = streams.events(Some(options));
-        match events.next().await {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(EngineError::MaybeSent {
+        while let Some(event) = events.next().await {
+            let event = event.map_err(|error| EngineError::MaybeSent {
                 why: format!("the events of {self}: {error}"),
-            }),
-            None => Err(EngineError::MaybeSent {
-                why: format!("{self} stopped telling its events"),
-            }),
+            })?;
+            if enough(&event) {
+                return Ok(());
+            }
         }
+        Err(EngineError::MaybeSent {
+            why: format!("{self} stopped telling its events"),
+        })
     }
 }

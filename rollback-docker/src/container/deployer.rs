@@ -164,6 +164,7 @@ impl ContainerDeployer {
             definitions: Mutex::default(),
             images: Mutex::default(),
             known: Mutex::default(),
+            told: Mutex::default(),
             nudge: Notify::new(),
             news: Notify::new(),
         });

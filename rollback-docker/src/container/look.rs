@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::{
     adoption::Adopt,
+    busy::{self, Told},
     carried::{carried, common},
     claims,
     definition::{ContainerDefinition, release_id},
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) definitions: Mutex<BTreeMap<ReleaseId, Arc<ContainerDefinition>>>,
     pub(crate) images: Mutex<BTreeMap<String, Value>>,
     pub(crate) known: Mutex<Known>,
+    pub(crate) told: Mutex<Told>,
     /// There may be something to do.
     pub(crate) nudge: Notify,
     /// There may be something to see.
@@ -155,8 +157,8 @@ pub(crate) async fn look(shared: &Shared) -> Result<Sight, EngineError> {
     let instances = ours
         .iter()
         .filter(|one| label(one, names::KIND) == Some(names::INSTANCE));
-    let instances =
-        try_join_all(instances.map(|one| inspected(&shared.engine, id_of(one)))).await?;
+    let instances = try_join_all(instances.map(|one| busy::told(shared, one))).await?;
+    locked(&shared.told).forget(&ours);
     for container in instances.into_iter().flatten() {
         own(&mut sight, &container);
     }

@@ -32,6 +32,7 @@
 mod act;
 mod adoption;
 mod building;
+mod busy;
 mod carried;
 mod change;
 mod claims;

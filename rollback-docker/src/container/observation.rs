@@ -187,7 +187,27 @@ fn arm_state(
             None
         }
     });
+    let bad = bad.or_else(|| all_unhealthy(facts, instances));
     bad.map_or(ArmState::Converging, failing)
+}
+
+/// Nothing that runs passes its health check: the engine gave each its time and its retries. One
+/// beside others that are well may get well again.
+fn all_unhealthy(facts: &[&Facts], instances: &[Instance]) -> Option<String> {
+    let mut there = facts
+        .iter()
+        .zip(instances)
+        .filter(|(_, instance)| instance.state != InstanceState::Stopping)
+        .peekable();
+    let (first, _) = there.peek()?;
+    let why = format!(
+        "{} fails its health check; if it only needs longer to start, give it a start period",
+        first.name
+    );
+    let unhealthy = |facts: &Facts| {
+        facts.status == Status::Running && facts.health.as_deref() == Some("unhealthy")
+    };
+    there.all(|(facts, _)| unhealthy(facts)).then_some(why)
 }
 
 fn is_ready(instance: &Instance) -> bool {
@@ -323,6 +343,19 @@ mod tests {
         blocked.facts[0].error = "port is already allocated".to_owned();
         let why = format!("{:?}", arm(&blocked, &plain));
         assert!(why.contains("port is already allocated"), "{why}");
+        let mut sick = sight(
+            wanted("v1"),
+            &["v1 running after 10", "v1 running after 11"],
+        );
+        let definition = ContainerDefinition::new("x").replicas(2);
+        sick.definitions.insert(release("v1"), Arc::new(definition));
+        for (place, health) in [(0, "starting"), (1, "starting"), (0, "unhealthy")] {
+            sick.facts[place].health = Some(health.to_owned());
+            assert_eq!(arm(&sick, &plain), ArmState::Converging, "it may get well");
+        }
+        sick.facts[1].health = Some("unhealthy".to_owned());
+        let why = format!("{:?}", arm(&sick, &plain));
+        assert!(why.contains("fails its health check"), "{why}");
         let mut known = Known::default();
         known.troubles.insert(release("v1"), "no image".to_owned());
         let nothing = sight(wanted("v1"), &[]);

@@ -77,15 +77,18 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
         ("label", &[&label]),
     ];
     loop {
-        match shared.engine.happened(&filters).await {
-            Ok(()) => {
-                shared.nudge.notify_one();
-                shared.news.notify_one();
-                // A crowd of events is one reason to look.
-                sleep(Duration::from_millis(50)).await;
-            }
-            Err(_) => sleep(Duration::from_secs(1)).await,
-        }
+        let tell = || {
+            shared.nudge.notify_one();
+            shared.news.notify_one();
+        };
+        let heard = shared.engine.hear(&filters, |_| {
+            tell();
+            false
+        });
+        let _ = heard.await;
+        // What happened while nobody listened is not told again.
+        sleep(Duration::from_secs(1)).await;
+        tell();
     }
 }
 

@@ -1,6 +1,9 @@
 //! The tasks of a service as arms: which instances belong to which release, and how they are.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rollback_core::model::{
     ArmObservation, ArmState, Instance, InstanceId, InstanceState, ReleaseId, Timestamp, Weight,
@@ -118,7 +121,7 @@ pub(super) fn arms(picture: &Picture<'_>) -> Vec<ArmObservation> {
             left -= ready;
             let weight = Weight::from_basis_points(points).unwrap_or(Weight::NONE);
             let state = if release == picture.wanted {
-                wanted_state(picture, &instances, ready)
+                wanted_state(picture, ready)
             } else {
                 other_state(&instances, ready)
             };
@@ -127,17 +130,15 @@ pub(super) fn arms(picture: &Picture<'_>) -> Vec<ArmObservation> {
         .collect()
 }
 
-fn wanted_state(picture: &Picture<'_>, instances: &[Instance], ready: usize) -> ArmState {
+fn wanted_state(picture: &Picture<'_>, ready: usize) -> ArmState {
     if let Some(why) = failing(picture, ready) {
         return ArmState::Failing {
             why: Arc::from(why),
         };
     }
-    let coming = instances
-        .iter()
-        .any(|one| one.state == InstanceState::Starting);
+    let (served, coming) = places(picture);
     // A service that was scaled to nothing is not ready: nothing of it answers.
-    let enough = ready > 0 && u64::try_from(ready).ok() >= picture.service.replicas();
+    let enough = served > 0 && u64::try_from(served).ok() >= picture.service.replicas();
     if enough && !coming {
         return ArmState::Ready;
     }
@@ -150,6 +151,25 @@ fn wanted_state(picture: &Picture<'_>, instances: &[Instance], ready: usize) -> 
         },
         None => ArmState::Converging,
     }
+}
+
+/// In how many places an instance is ready, and whether one is on its way to another place. Where an old one dies while it
+/// is replaced, Swarm starts a second one in its place, seconds later, and stops one of the two.
+fn places(picture: &Picture<'_>) -> (usize, bool) {
+    let of_wanted = picture
+        .tasks
+        .iter()
+        .filter(|placed| placed.release == *picture.wanted);
+    let (mut ready, mut coming) = (BTreeSet::new(), BTreeSet::new());
+    for placed in of_wanted {
+        let place = placed.task.place.as_str();
+        match instance(placed, picture.began).map(|one| one.state) {
+            Some(InstanceState::Ready) => ready.insert(place),
+            Some(InstanceState::Starting) => coming.insert(place),
+            _ => continue,
+        };
+    }
+    (ready.len(), !coming.is_subset(&ready))
 }
 
 fn other_state(instances: &[Instance], ready: usize) -> ArmState {
@@ -234,7 +254,18 @@ pub(super) mod tests {
     #[test]
     fn arms_follow_from_tasks() {
         let old = "v1 1 running running 01";
-        let cases: [(&str, &[&str], &str); 9] = [
+        let cases: [(&str, &[&str], &str); 11] = [
+            // An old one died while it was replaced: a second one comes in its place.
+            (
+                "updating",
+                &["v2 1 ready ready 12", "v2 1 running running 11"],
+                "v2 ready 2 at 100 %",
+            ),
+            (
+                "updating",
+                &["v2 2 starting running 12", "v2 1 running running 11"],
+                "v2 converging 2 at 100 %",
+            ),
             (
                 "completed",
                 &["v2 1 running running 11"],

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     SwarmDeployer,
     arms::{Picture, Placed, arms},
+    here::added,
     inspect::address,
     memory::Memory,
     platform,
@@ -90,9 +91,13 @@ impl SwarmDeployer {
 
     pub(super) async fn look(&self, of: &ServiceId) -> Result<Look, ChangeError> {
         let service = self.service(of).await?;
+        let here = self.here(&service.id).await?;
         let filters = json!({"service": [service.id]}).to_string();
         let found = self.engine.get("/tasks", &[("filters", &filters)]).await;
-        let seen = tasks(&found.map_err(crate::EngineError::of_look)?);
+        let mut seen = tasks(&found.map_err(crate::EngineError::of_look)?);
+        let soon = self.remembered(of, |memory| memory.on_its_way(&seen));
+        self.look_again(of, soon);
+        added(&mut seen, &here);
         self.inspect(of, &service, &seen).await?;
         self.name_templates(of, &service, &seen).await?;
         let node_addresses = self.node_addresses(&seen).await;

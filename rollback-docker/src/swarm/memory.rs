@@ -10,6 +10,10 @@ use rollback_core::model::{ReleaseId, Timestamp};
 
 use super::read::TaskSeen;
 
+/// The shortest and the longest pause between two looks while a task is on its way.
+const SOONEST: Duration = Duration::from_millis(100);
+const LATEST: Duration = Duration::from_secs(10);
+
 /// What the engine of this node says about a task's container.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inspected {
@@ -33,6 +37,8 @@ pub(super) struct Memory {
     /// This deployer borrowed update settings and has not given them back.
     pub(super) lent: bool,
     waiting: BTreeMap<String, Instant>,
+    /// Since when a task is on its way.
+    on_its_way: Option<Instant>,
     began: Option<(ReleaseId, Timestamp)>,
     wanted: Option<ReleaseId>,
     wanted_before: Option<ReleaseId>,
@@ -95,6 +101,24 @@ impl Memory {
         }
         self.waiting = still;
         stuck
+    }
+
+    /// How soon to look again while a task is on its way: no event tells that one cannot be started,
+    /// nor what happens on other nodes. The longer it takes, the more rarely.
+    pub(super) fn on_its_way(&mut self, tasks: &[TaskSeen]) -> Option<Duration> {
+        let comes = |task: &TaskSeen| {
+            let ends = task.has_ended() || task.is_leaving() || task.is_gone();
+            !ends && task.state != "running"
+        };
+        if !tasks.iter().any(comes) {
+            self.on_its_way = None;
+            return None;
+        }
+        let since = self.on_its_way.get_or_insert_with(Instant::now).elapsed();
+        // In steps, so that a wait that has begun is not begun anew by each look.
+        let steps = u32::try_from(since.as_secs() / 5).unwrap_or(u32::MAX);
+        let soon = SOONEST.saturating_mul(steps.saturating_add(1));
+        Some(soon.min(LATEST))
     }
 
     /// Forgets what is not seen any more.

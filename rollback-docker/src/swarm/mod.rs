@@ -11,6 +11,7 @@
 //! | failing | Swarm paused the update; an instance waits for ever (no suitable node); nothing stays: twice in the same place. Only what this update started counts |
 //! | converge in place | one update; see the table of paces in `pace` |
 //! | stop first | every slot at once stops its instance before it starts the next; with several instances two releases can run beside each other for as long as the slowest takes to stop |
+//! | prompt | containers of this node are looked at too: the end of one, or that its health check failed, is known before Swarm says so of its task |
 //! | what an update borrows | parallelism, delay, order and failure action of the service's `UpdateConfig`; everything else of it, and the whole `RollbackConfig`, stay the user's. Given back by the first look after Swarm completed the update, or by our next update |
 //! | converge beside, weights | unsupported: a service has one template |
 //! | retire | nothing to do: Swarm stops what is not wanted |
@@ -21,6 +22,8 @@ mod apply;
 mod arms;
 mod check;
 mod failing;
+mod here;
+mod hints;
 mod inspect;
 mod look;
 mod memory;
@@ -74,6 +77,7 @@ pub struct SwarmDeployer {
     patience: Duration,
     native_rollback: bool,
     memory: Mutex<BTreeMap<ServiceId, memory::Memory>>,
+    hints: Mutex<BTreeMap<ServiceId, hints::Hints>>,
     /// Addresses of nodes.
     nodes: Mutex<BTreeMap<String, String>>,
 }
@@ -89,6 +93,7 @@ impl SwarmDeployer {
             patience: PATIENCE,
             native_rollback: false,
             memory: Mutex::default(),
+            hints: Mutex::default(),
             nodes: Mutex::default(),
         }
     }
@@ -207,7 +212,8 @@ impl Deployer for SwarmDeployer {
         self.words(service, release, lines).await
     }
 
-    /// Waits for an event of the service, or of its containers on this node.
+    /// Waits for an event of the service, or of its containers on this node; while an instance is on
+    /// its way, not for long.
     async fn changed(&self, service: &ServiceId) {
         self.listen(service).await;
     }

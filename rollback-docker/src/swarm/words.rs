@@ -1,4 +1,4 @@
-//! What instances wrote last, and hints that something happened.
+//! What instances wrote last.
 
 use rollback_core::model::{ReleaseId, ServiceId};
 use serde_json::Value;
@@ -48,31 +48,5 @@ impl SwarmDeployer {
             }
         }
         Vec::new()
-    }
-
-    pub(super) async fn listen(&self, service: &ServiceId) {
-        // Events of health checks are left out: there is one every few moments.
-        let kinds = [
-            "update", "create", "remove", "die", "start", "oom", "destroy",
-        ];
-        let label = format!("com.docker.swarm.service.name={service}");
-        let of_service = [
-            ("type", &["service"][..]),
-            ("service", &[service.as_str()][..]),
-            ("event", &kinds[..]),
-        ];
-        let of_containers = [
-            ("type", &["container"][..]),
-            ("label", &[label.as_str()][..]),
-            ("event", &kinds[..]),
-        ];
-        let heard = tokio::select! {
-            heard = self.engine.happened(&of_service) => heard,
-            heard = self.engine.happened(&of_containers) => heard,
-        };
-        if heard.is_err() {
-            // No hint: looking from time to time goes on.
-            std::future::pending::<()>().await;
-        }
     }
 }
