@@ -180,8 +180,18 @@ fn metrics() -> String {
          http_request_duration_seconds_bucket{{le=\"0.5\",{release}}} {swift}\n\
          http_request_duration_seconds_bucket{{le=\"+Inf\",{release}}} {all}\n\
          http_request_duration_seconds_sum{{{release}}} {took}\n\
-         http_request_duration_seconds_count{{{release}}} {all}\n"
+         http_request_duration_seconds_count{{{release}}} {all}\n\
+         # TYPE process_resident_memory_bytes gauge\n\
+         process_resident_memory_bytes {memory}\n",
+        memory = resident_bytes(),
     )
+}
+
+/// As client libraries of Prometheus tell it; pages have 4 KiB on the machines that this is for.
+fn resident_bytes() -> u64 {
+    let told = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = told.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
 }
 
 fn is_healthy(port: u16) -> bool {

@@ -13,7 +13,7 @@ pub(crate) struct Course {
     pub(crate) words: String,
     pub(crate) requests: usize,
     pub(crate) failed: usize,
-    /// Of those, after it was noticed, and not by the bad release itself: collateral damage.
+    /// Of those, not by the bad release: collateral damage.
     pub(crate) others: usize,
     /// When the last one failed.
     pub(crate) last_failed: Option<Duration>,
@@ -25,19 +25,19 @@ impl Course {
         self.requests = asked.len();
         let failed = || asked.iter().filter(|asked| asked.failed);
         self.failed = failed().count();
-        let after = self.noticed.map(|noticed| began + noticed);
-        let of_others = |asked: &&Asked| {
-            !asked.by_the_bad_one && after.is_some_and(|noticed| asked.at >= noticed)
-        };
-        self.others = failed().filter(of_others).count();
+        self.others = failed().filter(|asked| !asked.by_the_bad_one).count();
         self.last_failed = failed().map(|asked| asked.at - began).max();
         self
     }
 
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self) -> [String; 7] {
         let seconds = |time: Option<Duration>| {
             time.map_or_else(|| "-".to_owned(), |t| format!("{:.1} s", t.as_secs_f64()))
         };
+        let decided_to_restored = self
+            .restored
+            .zip(self.noticed)
+            .map(|(restored, noticed)| restored.saturating_sub(noticed));
         [
             (if self.noticed.is_some() {
                 "yes"
@@ -47,6 +47,7 @@ impl Course {
             .to_owned(),
             seconds(self.noticed),
             seconds(self.restored),
+            seconds(decided_to_restored),
             format!("{} of {}", self.failed, self.requests),
             self.others.to_string(),
             self.words.clone(),
@@ -56,7 +57,7 @@ impl Course {
 
 /// As Markdown.
 pub(crate) fn table(rows: &[(&str, &str, Course)]) -> String {
-    let mut text = "| fault | under | noticed | after | restored after | requests failed | others' after noticing | in its own words |\n|---|---|---|---|---|---|---|---|\n".to_owned();
+    let mut text = "| fault | under | noticed | after | restored after | since noticed | requests failed | not by the bad release | in its own words |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
     for (fault, system, course) in rows {
         let cells = course.cells().join(" | ");
         text.push_str(&format!("| {fault} | {system} | {cells} |\n"));

@@ -35,7 +35,7 @@ impl Fault {
         }
     }
 
-    /// The bad release. All images have the same health check: twice a second, two bad answers.
+    /// The bad release.
     pub(crate) fn image(self) -> Image {
         let bad = Image::new(BAD);
         match self {
@@ -52,6 +52,9 @@ impl Fault {
 /// What the releases call themselves in their answers.
 pub(crate) const GOOD: &str = "good";
 pub(crate) const BAD: &str = "bad";
+
+/// All images have the same health check: so often, and two bad answers are too many.
+pub(crate) const HEALTH_EVERY_MS: u64 = 1_000;
 
 /// Each container may take so much memory: a leak of 20 MB a second fills it in about six.
 pub(crate) const MEMORY: i64 = 128 << 20;

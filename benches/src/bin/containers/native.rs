@@ -9,9 +9,10 @@ use rollback_docker::{Engine, EngineError, ImageId};
 use serde_json::{Value, json};
 
 use crate::{
+    Failure,
     course::Course,
     swarm::{self, REPLICAS},
-    users::{Doors, Users},
+    users::{AFTERWARDS, BEFORE, BETWEEN_LOOKS, Doors, Users},
 };
 
 /// `docker service create --update-failure-action rollback`, everything else as it comes.
@@ -35,28 +36,16 @@ pub(crate) async fn run(
     updates: &Value,
     (good, bad): (&ImageId, &ImageId),
     window: Duration,
-) -> Result<Course, EngineError> {
+) -> Result<Course, Failure> {
     swarm::create(engine, name, good, updates).await?;
-    let course = watched(engine, name, (good, bad), window).await;
-    swarm::remove(engine, name).await;
-    course
-}
-
-async fn watched(
-    engine: &Engine,
-    name: &str,
-    (good, bad): (&ImageId, &ImageId),
-    window: Duration,
-) -> Result<Course, EngineError> {
     let doors = Arc::new(Doors::default());
     whole(engine, name, good, &doors).await?;
-    let users = Users::of(Arc::clone(&doors)).map_err(|error| EngineError::NotSent {
-        why: error.to_string(),
-    })?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    swarm::update(engine, name, bad).await?;
+    let users = Users::of(Arc::clone(&doors))?;
+    tokio::time::sleep(BEFORE).await;
     let began = Instant::now();
+    swarm::update(engine, name, bad).await?;
     let mut course = Course::default();
+    let mut over_since: Option<Duration> = None;
     while began.elapsed() < window {
         let sight = swarm::look(engine, name, good).await?;
         let now = began.elapsed();
@@ -67,13 +56,16 @@ async fn watched(
         if course.noticed.is_some() && sight.good == REPLICAS && sight.bad == 0 {
             course.restored.get_or_insert(now);
         }
+        // Swarm watches nothing any more after these, and brings nothing back.
+        let over = ["completed", "paused", "rollback_paused"];
+        if over.contains(&sight.update.as_str()) || course.restored.is_some() {
+            over_since.get_or_insert(now);
+        }
         course.words = sight.update;
-        // A little longer, so that what comes after is counted too.
-        let over = |restored| now >= restored + Duration::from_secs(5);
-        if course.restored.is_some_and(over) {
+        if over_since.is_some_and(|over| now >= over + AFTERWARDS) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     Ok(course.counted(began, &users.saw(began)))
 }

@@ -25,28 +25,18 @@ pub(crate) async fn run(
     images: (&ImageId, &ImageId),
     window: Duration,
 ) -> Result<Course, Failure> {
-    swarm::create(engine, name, images.0, &json!({})).await?;
-    let course = guarded(engine, name, images, window).await;
-    swarm::remove(engine, name).await;
-    course
-}
-
-async fn guarded(
-    engine: &Engine,
-    name: &str,
-    (good, bad): (&ImageId, &ImageId),
-    window: Duration,
-) -> Result<Course, Failure> {
+    let (good, bad) = images;
+    swarm::create(engine, name, good, &json!({})).await?;
     let doors = Arc::new(Doors::default());
     whole(engine, name, good, &doors).await?;
     let store = Arc::new(MemoryReleaseStore::new());
     let deployer = SwarmDeployer::new(engine.clone()).keeping(store.clone());
     let deployer = Arc::new(deployer);
     let releases = Some(store as _);
-    let guard = Guarded::start(engine, name, ROLLOUT, deployer.clone(), releases).await?;
-    let release = deployer
-        .release(&ServiceId::new(name)?, bad.as_str())
-        .await?;
+    let service = ServiceId::new(name)?;
+    let running = deployer.running(&service).await?;
+    let guard = Guarded::start(name, running, ROLLOUT, deployer.clone(), releases).await?;
+    let release = async || Ok(deployer.release(&service, bad.as_str()).await?);
     let seen = async || {
         let sight = swarm::look(engine, name, good).await?;
         let whole = sight.good == REPLICAS && sight.bad == 0;

@@ -5,7 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rollback_docker::{Engine, EngineError, ImageId};
 use serde_json::{Value, json};
 
-use crate::fault::MEMORY;
+use crate::{
+    fault::MEMORY,
+    leftovers::LABEL,
+    users::{Behind, Door},
+};
 
 /// So many tasks each service has.
 pub(crate) const REPLICAS: usize = 3;
@@ -20,7 +24,7 @@ pub(crate) struct Sight {
     /// Tasks of another image that should run or do.
     pub(crate) bad: usize,
     /// Where it answers: what Swarm's own name service tells (`endpoint-mode dnsrr`).
-    pub(crate) doors: Vec<(SocketAddr, bool)>,
+    pub(crate) doors: Vec<Door>,
 }
 
 /// Each task publishes its port on the host, where the engine finds one: this kernel may have no
@@ -33,6 +37,7 @@ pub(crate) async fn create(
 ) -> Result<(), EngineError> {
     let mut spec = json!({
         "Name": name,
+        "Labels": {LABEL: std::process::id().to_string()},
         "TaskTemplate": {
             "ContainerSpec": {"Image": image.as_str()},
             "Resources": {"Limits": {"MemoryBytes": MEMORY}},
@@ -96,12 +101,9 @@ pub(crate) async fn look(
             .and_then(|port| u16::try_from(port).ok());
         if let (true, true, Some(port)) = (runs, wanted, port) {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            sight.doors.push((address, !is_good));
+            let behind = if is_good { Behind::Good } else { Behind::Bad };
+            sight.doors.push(Door { address, behind });
         }
     }
     Ok(sight)
-}
-
-pub(crate) async fn remove(engine: &Engine, name: &str) {
-    let _ = engine.delete(&format!("/services/{name}"), &[]).await;
 }

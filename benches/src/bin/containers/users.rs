@@ -9,16 +9,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reqwest::header::HeaderMap;
 use tokio::task::JoinHandle;
 
 use crate::fault::BAD;
 
 /// Requests of each system's users every second.
 pub(crate) const RATE: u32 = 40;
+/// Users are at work so long before the bad release comes,
+pub(crate) const BEFORE: Duration = Duration::from_secs(3);
+/// and so long after all is over.
+pub(crate) const AFTERWARDS: Duration = Duration::from_secs(5);
+/// How often it is looked how a service is, and where its doors are.
+pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// An answer that takes longer is a failed request to its user,
 const PATIENCE: Duration = Duration::from_secs(1);
 /// who waits for it so long, to see whose fault it is.
 const GIVES_UP: Duration = Duration::from_secs(5);
+
+/// The header in which a proxy says which of its servers it asked, also in answers of its own.
+pub(crate) const ASKED_OF: &str = "x-asked-of";
 
 /// What a user saw.
 #[derive(Debug, Clone, Copy)]
@@ -29,23 +39,40 @@ pub(crate) struct Asked {
     pub(crate) by_the_bad_one: bool,
 }
 
+/// Where a service answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) behind: Behind,
+}
+
+/// Who answers there.
+#[derive(Debug, Clone)]
+pub(crate) enum Behind {
+    Good,
+    Bad,
+    /// It says in each answer whom it asked; so are the servers of the bad release called.
+    Proxy {
+        bad: Arc<str>,
+    },
+}
+
 /// Where a service answers now; the users go round.
 #[derive(Debug, Default)]
 pub(crate) struct Doors {
-    /// Each with whether the bad release is behind it, if that is known.
-    open: Mutex<Vec<(SocketAddr, bool)>>,
+    open: Mutex<Vec<Door>>,
     turn: AtomicUsize,
 }
 
 impl Doors {
-    pub(crate) fn set(&self, open: Vec<(SocketAddr, bool)>) {
+    pub(crate) fn set(&self, open: Vec<Door>) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
-    fn next(&self) -> Option<(SocketAddr, bool)> {
+    fn next(&self) -> Option<Door> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        open.get(turn % open.len().max(1)).copied()
+        open.get(turn % open.len().max(1)).cloned()
     }
 }
 
@@ -100,18 +127,33 @@ impl Users {
 }
 
 /// Whether it failed, and whether by the bad release.
-async fn ask(client: &reqwest::Client, door: Option<(SocketAddr, bool)>) -> (bool, bool) {
-    let Some((door, bad)) = door else {
+async fn ask(client: &reqwest::Client, door: Option<Door>) -> (bool, bool) {
+    let Some(door) = door else {
         return (true, false);
     };
     let asked = Instant::now();
-    match client.get(format!("http://{door}/")).send().await {
+    match client.get(format!("http://{}/", door.address)).send().await {
         Ok(answer) => {
-            let version = answer.headers().get("x-version");
-            let by = version.map_or(bad, |version| version.as_bytes() == BAD.as_bytes());
             let late = asked.elapsed() > PATIENCE;
-            (late || !answer.status().is_success(), by)
+            let by_the_bad_one = is_of_the_bad_one(answer.headers(), &door.behind);
+            (late || !answer.status().is_success(), by_the_bad_one)
         }
-        Err(_) => (true, bad),
+        Err(_) => (true, matches!(door.behind, Behind::Bad)),
+    }
+}
+
+/// By what the release says, else by what the proxy says that waited for it in vain, else by whose
+/// door it is.
+fn is_of_the_bad_one(says: &HeaderMap, behind: &Behind) -> bool {
+    if let Some(version) = says.get("x-version") {
+        return version.as_bytes() == BAD.as_bytes();
+    }
+    match behind {
+        Behind::Good => false,
+        Behind::Bad => true,
+        Behind::Proxy { bad } => {
+            let asked_of = says.get(ASKED_OF).and_then(|server| server.to_str().ok());
+            asked_of.is_some_and(|server| server.contains(&**bad))
+        }
     }
 }
