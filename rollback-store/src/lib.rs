@@ -39,11 +39,13 @@
 //! | room | holds |
 //! |---|---|
 //! | `sealed` | the keys of the host and the form of a sealed definition: [`SealingKeys`] |
-//! | `sqlite` | the file: its form, the writer, the readers; [`verify`], [`services`], [`export`], [`salvage`] |
+//! | `sqlite` | the file: its form, the writer, the readers; [`verify`], [`services`], [`holder`], [`export`], [`salvage`] |
 
 mod sealed;
 mod sqlite;
 
 pub use sealed::{SealingKeyError, SealingKeys};
 
-pub use sqlite::{Audit, Lost, ServiceAudit, SqliteJournal, export, salvage, services, verify};
+pub use sqlite::{
+    Audit, Lost, ServiceAudit, SqliteJournal, export, holder, salvage, services, verify,
+};

@@ -1,23 +1,27 @@
-//! An image becomes a release; a release is deployed, or left; both are followed to their end.
+//! An image becomes a release; a release is deployed, or left.
 
 use std::time::Duration;
 
 use rollback::{
-    DeployOptions, Deployment, Event,
-    model::{Actor, Release, ServiceId, Settled, duration_text},
+    DeployOptions,
+    model::{Actor, Release, ServiceId},
     ports::ReleaseStore,
     start_first_release,
 };
 use rollback_docker::{ContainerDefinition, Engine};
-use serde_json::json;
-use tokio::{sync::broadcast::error::RecvError, time::Instant};
 
 use crate::{
     cli::{DeployArgs, FirstArgs, RollbackArgs, WaitArgs},
-    exit::{FINE, Fallible, INTERRUPTED, Trouble, WAITED_OUT},
+    exit::{FINE, Fallible, Trouble},
+    following::Follow,
     guarding::{Guarding, Platform},
+    lines::{data, progress},
     settings::{Place, Settings},
+    signals::Signals,
 };
+
+/// What holds if the program is told to end while it gets ready.
+const NOTHING_BEGUN: &str = "nothing was begun, and nothing is changed";
 
 /// So long the first release may take to serve.
 const FIRST_WITHIN: Duration = Duration::from_secs(120);
@@ -26,19 +30,26 @@ pub(crate) async fn deploy(place: &Place, args: &DeployArgs, json: bool) -> Fall
     let settings = Settings::said(place, &args.service, &args.guarded)?;
     let (engine, service) = (Engine::from_env()?, &args.service);
     let platform = Platform::of(&engine, place, service, &settings)?;
-    let release = next(
+    let mut signals = Signals::heard()?;
+    let next = next(
         &engine,
         &platform,
         service,
         &args.image,
         settings.port,
         &args.first,
-    )
-    .await?;
+    );
+    let release = signals.unless(NOTHING_BEGUN, next).await?;
     if platform.containers().running(service).await?.is_empty() {
-        return first(&platform, place, service, &settings, &release, args.timeout).await;
+        let first = first(&platform, place, service, &settings, &release, args.timeout);
+        let left = format!(
+            "what was started of {service} goes on; `docker_guard status {service}` shows it, and \
+             the next deployment takes it over"
+        );
+        return signals.unless(&left, first).await;
     }
-    let guarding = Guarding::of(engine, platform, place, service, &settings).await?;
+    let begin = Guarding::of(engine, platform, place, service, &settings);
+    let guarding = signals.unless(NOTHING_BEGUN, begin).await?;
     settings.keep(place, service)?;
     let mut options = DeployOptions::by(actor(), &args.reason);
     if args.again {
@@ -47,7 +58,7 @@ pub(crate) async fn deploy(place: &Place, args: &DeployArgs, json: bool) -> Fall
     let follow = Follow::of(&guarding, json);
     let deployment = guarding.controller.deploy_with(release, options).await?;
     follow
-        .until_its_end(guarding, &deployment, args.timeout, false)
+        .until_its_end(guarding, &deployment, args.timeout, &mut signals, false)
         .await
 }
 
@@ -66,19 +77,21 @@ async fn first(
         .put(service, release)
         .await
         .map_err(Trouble::broke)?;
-    eprintln!(
+    progress(format_args!(
         "nothing runs of {service}: its first release has none to return to, and is started without a guard"
-    );
+    ));
     let within = timeout.unwrap_or(FIRST_WITHIN);
     let started = start_first_release(&*platform.whole(), service, release, within).await;
     started.map_err(Trouble::broke)?;
-    println!("{} serves", release.name);
+    data(format_args!("{} serves", release.name));
     Ok(FINE)
 }
 
 pub(crate) async fn resume(place: &Place, args: &WaitArgs, json: bool) -> Fallible<u8> {
     let settings = Settings::known(place, &args.service)?;
-    let guarding = Guarding::begin(place, &args.service, &settings).await?;
+    let mut signals = Signals::heard()?;
+    let begin = Guarding::begin(place, &args.service, &settings);
+    let guarding = signals.unless(NOTHING_BEGUN, begin).await?;
     let follow = Follow::of(&guarding, json);
     let status = guarding.controller.status().await?;
     let open = status.active.map(|active| active.deployment);
@@ -95,20 +108,22 @@ pub(crate) async fn resume(place: &Place, args: &WaitArgs, json: bool) -> Fallib
     };
     let deployment = guarding.controller.attach(deployment);
     follow
-        .until_its_end(guarding, &deployment, args.timeout, false)
+        .until_its_end(guarding, &deployment, args.timeout, &mut signals, false)
         .await
 }
 
 pub(crate) async fn roll_back(place: &Place, args: &RollbackArgs, json: bool) -> Fallible<u8> {
     let settings = Settings::known(place, &args.service)?;
-    let guarding = Guarding::begin(place, &args.service, &settings).await?;
+    let mut signals = Signals::heard()?;
+    let begin = Guarding::begin(place, &args.service, &settings);
+    let guarding = signals.unless(NOTHING_BEGUN, begin).await?;
     let follow = Follow::of(&guarding, json);
     let back = guarding
         .controller
         .roll_back(actor(), &args.reason, args.to.clone());
     let deployment = back.await?;
     follow
-        .until_its_end(guarding, &deployment, args.timeout, true)
+        .until_its_end(guarding, &deployment, args.timeout, &mut signals, true)
         .await
 }
 
@@ -197,123 +212,6 @@ fn named(variable: &str) -> Fallible<(&str, String)> {
         Err(_) => Err(Trouble::asked(format!(
             "--env {name}: it is not set here; write {name}=VALUE, or set it"
         ))),
-    }
-}
-
-/// Follows a deployment: progress to stderr, or everything as JSON to stdout.
-pub(crate) struct Follow {
-    events: tokio::sync::broadcast::Receiver<std::sync::Arc<Event>>,
-    json: bool,
-    began: Instant,
-}
-
-/// What only machines want to know.
-const QUIET: [&str; 8] = [
-    "readings",
-    "observed",
-    "step_entered",
-    "ignored",
-    "reported",
-    "change_moved",
-    "policy_adopted",
-    "notified",
-];
-
-impl Follow {
-    pub(crate) fn of(guarding: &Guarding, json: bool) -> Self {
-        Self {
-            events: guarding.controller.events(),
-            json,
-            began: Instant::now(),
-        }
-    }
-
-    fn say(&self, event: &Event) {
-        if self.json {
-            if let Ok(line) = serde_json::to_string(event) {
-                println!("{line}");
-            }
-        } else if !QUIET.contains(&&*event.event) {
-            eprintln!(
-                "{:>7.1}s  {}",
-                self.began.elapsed().as_secs_f64(),
-                event.text
-            );
-        }
-    }
-
-    /// Until the deployment came to rest; none if that took longer, or somebody interrupted.
-    pub(crate) async fn settled(
-        &mut self,
-        deployment: &Deployment,
-        timeout: Option<Duration>,
-    ) -> Fallible<Result<Settled, u8>> {
-        let ending = deployment.settled();
-        tokio::pin!(ending);
-        let deadline = timeout.map(|timeout| self.began + timeout);
-        let waited_out = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(waited_out);
-        loop {
-            tokio::select! {
-                biased;
-                event = self.events.recv() => match event {
-                    Ok(event) => self.say(&event),
-                    Err(RecvError::Lagged(count)) => eprintln!("{count} events were missed"),
-                    Err(RecvError::Closed) => return Err(Trouble::broke("the controller ended")),
-                },
-                settled = &mut ending => {
-                    while let Ok(event) = self.events.try_recv() {
-                        self.say(&event);
-                    }
-                    return Ok(Ok(settled?));
-                }
-                () = &mut waited_out => return Ok(Err(WAITED_OUT)),
-                _ = tokio::signal::ctrl_c() => return Ok(Err(INTERRUPTED)),
-            }
-        }
-    }
-
-    async fn until_its_end(
-        mut self,
-        guarding: Guarding,
-        deployment: &Deployment,
-        timeout: Option<Duration>,
-        way_back: bool,
-    ) -> Fallible<u8> {
-        let settled = self.settled(deployment, timeout).await?;
-        let account = deployment.explain().await.map_err(Trouble::broke)?;
-        let code = match settled {
-            Ok(settled) => {
-                let code = settled.exit_code(way_back);
-                if self.json {
-                    let line = json!({
-                        "event": "settled",
-                        "deployment": deployment.id(),
-                        "exit_code": code,
-                        "account": account,
-                    });
-                    println!("{line}");
-                } else {
-                    println!("{}", account.verdict);
-                }
-                code
-            }
-            Err(code) => {
-                eprintln!(
-                    "not waited for any longer after {}; go on with `docker_guard resume {}`",
-                    duration_text(self.began.elapsed()),
-                    guarding.service
-                );
-                code
-            }
-        };
-        guarding.controller.shutdown().await;
-        Ok(code)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, process::ExitCode};
 
 use rollback::{
-    CommandError, DeployError, StartError,
+    CommandError, DeployError, StartError, Stopped,
     model::{ChangeError, RefusedReason},
 };
 use rollback_docker::EngineError;
@@ -14,7 +14,7 @@ const BROKE: u8 = 1;
 const USAGE: u8 = 2;
 /// Waited out; what was begun can be resumed.
 pub(crate) const WAITED_OUT: u8 = 16;
-/// Ctrl-C; what was begun can be resumed.
+/// Told to end by Ctrl-C or another signal; what was begun can be resumed.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The table, as the help text ends with it.
@@ -29,7 +29,7 @@ Exit codes:
   13   refused: nothing was changed
   14   superseded by another deployment
   16   waited out (--timeout): go on with `docker_guard resume SERVICE`
-  130  interrupted: go on with `docker_guard resume SERVICE`";
+  130  interrupted (Ctrl-C, SIGTERM, a closed terminal): go on with `docker_guard resume SERVICE`";
 
 /// One clear error with the exit code that belongs to it.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl Trouble {
     /// What was asked for cannot be.
     pub(crate) fn asked(text: impl fmt::Display) -> Self {
         Self::with_code(USAGE, text)
+    }
+
+    /// Told to end before the work was done.
+    pub(crate) fn interrupted(text: impl fmt::Display) -> Self {
+        Self::with_code(INTERRUPTED, text)
     }
 
     /// Something broke.
@@ -71,7 +76,13 @@ impl fmt::Display for Trouble {
 
 impl From<CommandError> for Trouble {
     fn from(error: CommandError) -> Self {
-        Self::with_code(error.exit_code(), error)
+        let how = match &error {
+            CommandError::Stopped(Stopped::TakenOver { .. }) => {
+                "; another docker_guard goes on with the service, and `docker_guard status SERVICE` tells how"
+            }
+            _ => "",
+        };
+        Self::with_code(error.exit_code(), format!("{error}{how}"))
     }
 }
 

@@ -5,7 +5,9 @@
 //! | `cli` | what can be asked for |
 //! | `settings` | what is known of a service from one call to the next, and where it lies |
 //! | `guarding` | the controller of a service: deployer, traffic, metrics, journal |
-//! | `deploying` | an image becomes a release; a release is deployed, or left; both are followed |
+//! | `deploying` | an image becomes a release; a release is deployed, or left |
+//! | `following` | a deployment is followed to its end, or left before, with a word on how it stands |
+//! | `signals`, `lines` | what ends the program early; who reads what it prints may be gone |
 //! | `telling` | status, history, why: the journal read |
 //! | `demo` | a bad deployment's story on any running engine |
 //! | `exit` | how the program ends |
@@ -14,8 +16,11 @@ mod cli;
 mod demo;
 mod deploying;
 mod exit;
+mod following;
 mod guarding;
+mod lines;
 mod settings;
+mod signals;
 mod telling;
 
 use std::process::ExitCode;
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(trouble) => {
-            eprintln!("Error: {trouble}");
+            lines::progress(format_args!("Error: {trouble}"));
             trouble.exit_code()
         }
     }

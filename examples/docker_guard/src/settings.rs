@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rollback::{
-    model::ServiceId,
-    store::{SealingKeyError, SealingKeys, SqliteJournal},
+    model::{ServiceId, Timestamp},
+    store::{self, SealingKeyError, SealingKeys, SqliteJournal},
     traffic::Socket,
 };
 use rollback_docker::Adopt;
@@ -69,6 +70,14 @@ impl Place {
         SqliteJournal::open(self.file())
             .map(Some)
             .map_err(Trouble::broke)
+    }
+
+    /// Who works on a service now; none if nobody does.
+    pub(crate) fn guard_of(&self, service: &ServiceId) -> Fallible<Option<String>> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = Timestamp::default().after(since.unwrap_or_default());
+        let holder = store::holder(self.file(), service).map_err(Trouble::broke)?;
+        Ok(holder.filter(|one| one.until > now).map(|one| one.owner))
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -18,7 +18,9 @@ use serde_json::json;
 use crate::{
     cli::{OfService, WhyArgs},
     exit::{FINE, Fallible, Trouble},
+    following::go_on,
     guarding::Platform,
+    lines::data,
     settings::{Place, Settings},
 };
 
@@ -36,25 +38,29 @@ pub(crate) async fn status(place: &Place, args: &OfService, json: bool) -> Falli
     };
     if json {
         let document = json!({ "service": args.service, "platform": seen, "controller": known });
-        println!("{document}");
+        data(document);
         return Ok(FINE);
     }
-    println!("{}", args.service);
-    print!("{}", arms(&seen, name));
+    data(&args.service);
+    data(arms(&seen, name).trim_end());
     match &known.active {
         Some(active) => {
-            println!(
+            data(format_args!(
                 "  deployment {} of {}: {}, {}",
                 active.deployment, active.name, active.phase, active.step_word
-            );
+            ));
             if let Some(hold) = &active.hold {
-                println!("  held: {hold}");
+                data(format_args!("  held: {hold}"));
+            }
+            match place.guard_of(&args.service)? {
+                Some(owner) => data(format_args!("  guarded by {owner}")),
+                None => data(go_on(&args.service)),
             }
         }
-        None => println!("  nothing is being deployed"),
+        None => data("  nothing is being deployed"),
     }
     if let Some((deployment, outcome)) = known.outcomes.last() {
-        println!("  last: {deployment} {}", outcome.word());
+        data(format_args!("  last: {deployment} {}", outcome.word()));
     }
     Ok(FINE)
 }
@@ -128,12 +134,9 @@ pub(crate) async fn why(place: &Place, args: &WhyArgs, json: bool) -> Fallible<u
         ))
     })?;
     if json {
-        println!(
-            "{}",
-            serde_json::to_string(&account).map_err(Trouble::broke)?
-        );
+        data(serde_json::to_string(&account).map_err(Trouble::broke)?);
     } else {
-        print!("{account}");
+        data(account.to_string().trim_end());
     }
     Ok(FINE)
 }
@@ -204,15 +207,15 @@ pub(crate) async fn history(place: &Place, args: &OfService, json: bool) -> Fall
                 "took_ms": took.map(|took| took.as_millis()),
                 "text": past.ended.as_ref().map(|(_, outcome)| outcome.to_string()),
             });
-            println!("{line}");
+            data(line);
             continue;
         }
         let opened: String = past.opened.to_string().chars().take(19).collect();
         let took = took.map_or_else(String::new, duration_text);
-        println!(
+        data(format_args!(
             "{:<18} {opened:<20} {:<28} {word:<16} {took}",
             past.deployment, past.name
-        );
+        ));
     }
     Ok(FINE)
 }

@@ -294,8 +294,38 @@ async fn stable_users_never_fail_and_have_everything_back_within_a_second() {
     shop.close().await;
 }
 
+/// Waits until a program that runs works on the service.
+fn until_it_guards(shop: &Shop) {
+    for _ in 0..100 {
+        let status = shop.guard(&["status", &shop.name]).output().unwrap();
+        if String::from_utf8_lossy(&status.stdout).contains("guarded by") {
+            return;
+        }
+    }
+    panic!("nobody guards {}", shop.name);
+}
+
+fn send(signal: &str, to: &Child) {
+    let id = to.id().to_string();
+    let sent = Command::new("kill").args([signal, &id]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// It was told to end, and said how to go on; nobody works on the service now.
+fn left(shop: &Shop, output: &Output, words: &[&str]) {
+    ended(output, 130);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let resume = format!("docker_guard resume {}", shop.name);
+    for word in words.iter().chain([&&*resume]) {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+    let status = shop.guard(&["status", &shop.name]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("nobody watches it"), "{status}");
+}
+
 #[tokio::test]
-async fn a_program_that_is_killed_in_the_middle_goes_on_where_it_was() {
+async fn a_program_that_is_interrupted_or_killed_in_the_middle_goes_on_where_it_was() {
     let shop = Shop::open("killed").await;
     let strategy = "{ canary: { steps: [50%, 100%], wait: 5s } }";
     let mut guard = shop
@@ -303,21 +333,35 @@ async fn a_program_that_is_killed_in_the_middle_goes_on_where_it_was() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let progress = BufReader::new(guard.stderr.take().unwrap());
-    let mut lines = Vec::new();
-    for line in progress.lines() {
-        lines.push(line.unwrap());
-        // The candidate has half of the users.
-        if lines.iter().filter(|line| line.contains("is done")).count() >= 3 {
-            break;
-        }
+    let mut progress = BufReader::new(guard.stderr.take().unwrap());
+    let mut told = String::new();
+    // Until the candidate has half of the users.
+    while told.matches("is done").count() < 3 {
+        assert!(progress.read_line(&mut told).unwrap() > 0, "{told}");
     }
+    send("-INT", &guard);
+    progress.read_to_string(&mut told).unwrap();
+    let mut output = guard.wait_with_output().unwrap();
+    output.stderr = told.clone().into_bytes();
+    left(&shop, &output, &["Ctrl-C", "v2 at 50 %", "rollback"]);
+
+    let resume = || {
+        let mut resume = shop.guard(&["resume", &shop.name]);
+        let resume = resume.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let resume = resume.spawn().unwrap();
+        until_it_guards(&shop);
+        resume
+    };
+    let guard = resume();
+    send("-HUP", &guard);
+    let output = guard.wait_with_output().unwrap();
+    left(&shop, &output, &["the terminal was closed"]);
+    let mut guard = resume();
     guard.kill().unwrap();
     guard.wait().unwrap();
     let users = Users::come(shop.front);
     let output = shop.guard(&["resume", &shop.name]).output().unwrap();
     let seen = users.leave();
-    let told = lines.join("\n");
     assert!(
         output.status.code() == Some(0),
         "{told}\n{}",

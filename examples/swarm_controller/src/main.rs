@@ -8,6 +8,22 @@
 //! | `telling` | notices: to stderr, to a webhook |
 //! | `demo` | a good update and three bad ones, on any running engine |
 
+/// A line to stdout. Whoever reads it may be gone: that stops nothing.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
+
+/// The same to stderr.
+macro_rules! warn {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
 mod cli;
 mod demo;
 mod guarding;
@@ -18,6 +34,7 @@ use std::{error::Error, process::ExitCode};
 
 use clap::Parser;
 use rollback_docker::Engine;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cli::Cli, guarding::Settings, watching::Watching};
 
@@ -37,9 +54,18 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
-            eprintln!("Error: {trouble}");
+            warn!("Error: {trouble}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Returns when it is told to end, with how.
+async fn told_to_end() -> Fallible<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        asked = tokio::signal::ctrl_c() => Ok(asked.map(|()| "interrupted")?),
+        _ = terminate.recv() => Ok("told to end (SIGTERM)"),
     }
 }
 
@@ -59,7 +85,7 @@ async fn obey(cli: Cli) -> Fallible<()> {
     let mut watching = Watching::open(engine, &cli.label, &cli.state, &key, settings)?;
     tokio::select! {
         never = watching.stay() => never?,
-        asked = tokio::signal::ctrl_c() => asked?,
+        why = told_to_end() => warn!("{}: nobody watches until it runs again", why?),
     }
     watching.end().await;
     Ok(())

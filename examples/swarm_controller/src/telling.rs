@@ -31,9 +31,9 @@ impl Notifier for ToStderr {
     }
 
     async fn send(&self, _: &NoticeKey, notice: &Notice) -> Result<Delivered, NotifyError> {
-        eprintln!("{} {}", notice.at, notice.subject);
+        warn!("{} {}", notice.at, notice.subject);
         for line in notice.body.lines() {
-            eprintln!("    {line}");
+            warn!("    {line}");
         }
         Ok(Delivered::new(None))
     }

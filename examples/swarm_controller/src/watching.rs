@@ -73,13 +73,11 @@ impl Watching {
             tokio::time::sleep(PACE).await;
             match self.look().await {
                 Ok(()) if self.unreachable => {
-                    eprintln!("The engine answers again.");
+                    warn!("The engine answers again.");
                     self.unreachable = false;
                 }
                 Err(why) if !self.unreachable => {
-                    eprintln!(
-                        "Services cannot be listed; those that are known stay guarded: {why}"
-                    );
+                    warn!("Services cannot be listed; those that are known stay guarded: {why}");
                     self.unreachable = true;
                 }
                 _ => {}
@@ -109,14 +107,14 @@ impl Watching {
             };
             match begun {
                 Ok(controller) => {
-                    eprintln!("{service}: guarded.");
+                    warn!("{service}: guarded.");
                     self.refused.remove(&service);
                     self.guarded.insert(service, controller);
                 }
                 Err(why) => {
                     let why = why.to_string();
                     if self.refused.get(&service) != Some(&why) {
-                        eprintln!("{service}: NOT guarded: {why}");
+                        warn!("{service}: NOT guarded: {why}");
                         self.refused.insert(service, why);
                     }
                 }
@@ -126,7 +124,7 @@ impl Watching {
         for service in gone.iter().filter(|service| !there.contains(*service)) {
             if let Some(controller) = self.guarded.remove(service) {
                 controller.shutdown().await;
-                eprintln!("{service}: gone, or without its label; not guarded any more.");
+                warn!("{service}: gone, or without its label; not guarded any more.");
             }
         }
         self.refused.retain(|service, _| there.contains(service));

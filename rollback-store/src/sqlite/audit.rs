@@ -4,7 +4,7 @@ use std::{fmt, ops::RangeInclusive, path::Path};
 
 use rollback_core::{
     model::{Seq, ServiceId},
-    ports::JournalError,
+    ports::{Holder, JournalError},
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -148,6 +148,17 @@ pub fn services(path: impl AsRef<Path>) -> Result<Vec<ServiceId>, JournalError> 
     let file = Examined::open(path.as_ref())?;
     let records = file.registry.records();
     Ok(records.map(|record| record.service.clone()).collect())
+}
+
+/// Who took the lease of a service last, and until when; none if nobody ever did. It changes
+/// nothing, and may run beside a controller.
+///
+/// # Errors
+/// As for [`verify`].
+pub fn holder(path: impl AsRef<Path>, service: &ServiceId) -> Result<Option<Holder>, JournalError> {
+    let file = Examined::open(path.as_ref())?;
+    let record = file.registry.find(path.as_ref(), service)?;
+    Ok(record.map(|record| record.holder.clone()))
 }
 
 /// Adds to the error of a journal that cannot be opened what of it can still be read.

@@ -14,7 +14,7 @@ mod schema;
 mod transaction;
 mod writer;
 
-pub use audit::{Audit, Lost, ServiceAudit, services, verify};
+pub use audit::{Audit, Lost, ServiceAudit, holder, services, verify};
 pub use journal::SqliteJournal;
 pub(crate) use releases::holds_sealed;
 pub use rescue::{export, salvage};

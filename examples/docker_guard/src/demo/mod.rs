@@ -17,9 +17,12 @@ use tokio::time::Instant;
 
 use crate::{
     cli::FirstArgs,
-    deploying::{Follow, next},
+    deploying::next,
     exit::{FINE, Fallible, Trouble},
+    following::Follow,
     guarding::Guarding,
+    lines::data,
+    signals::Signals,
 };
 use stage::Stage;
 use sweep::Inventory;
@@ -56,11 +59,12 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub(crate) async fn tell(json: bool) -> Fallible<u8> {
     let engine = Engine::from_env()?;
     let before = Inventory::of(&engine).await?;
+    let mut signals = Signals::heard()?;
     let stage = Stage::set(&engine).await;
     let told = match &stage {
         Ok(stage) => tokio::select! {
             told = chapters(stage, json) => told,
-            _ = tokio::signal::ctrl_c() => Err(Trouble::asked("interrupted")),
+            why = signals.next() => Err(Trouble::interrupted(format!("{why}; what the story made is removed"))),
         },
         Err(_) => Ok(()),
     };
@@ -82,9 +86,9 @@ pub(crate) async fn tell(json: bool) -> Fallible<u8> {
 
 fn say(json: bool, text: &str, event: &str) {
     if json {
-        println!("{}", json!({ "event": event, "text": text }));
+        data(json!({ "event": event, "text": text }));
     } else {
-        println!("{text}");
+        data(text);
     }
 }
 
@@ -129,8 +133,8 @@ async fn play(
     let account = deployment.explain().await.map_err(Trouble::broke)?;
     let seen = users.seen().since(&earlier);
     let right = match &settled {
-        Ok(Settled::Ended(Outcome::Promoted { .. })) => chapter.promoted,
-        Ok(Settled::Ended(Outcome::RolledBack { .. })) => !chapter.promoted,
+        Some(Settled::Ended(Outcome::Promoted { .. })) => chapter.promoted,
+        Some(Settled::Ended(Outcome::RolledBack { .. })) => !chapter.promoted,
         _ => false,
     };
     let text = format!(

@@ -103,10 +103,12 @@ impl Stage {
     pub(crate) fn about(&self) -> String {
         let through = match &self.haproxy {
             Some(_) => "an HAProxy, which sends it all requests",
-            None => "a port of the host (no HAProxy is installed: releases replace each other)",
+            None => {
+                "a port of the host. No HAProxy is installed: the story goes without shares of the requests; releases replace each other, and nobody answers meanwhile"
+            }
         };
         format!(
-            "Version 1 runs in the container {}, started by hand, behind {through}. Users ask http://{} all the time.",
+            "Version 1 runs in the container {}, started by hand, behind {through}.\nUsers ask http://{} all the time.",
             self.name, self.front
         )
     }

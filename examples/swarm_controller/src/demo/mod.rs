@@ -14,12 +14,13 @@ use rollback::{
 };
 use rollback_docker::Engine;
 use tokio::{
+    signal::unix::{SignalKind, signal},
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, timeout},
 };
 
 use self::{stage::Stage, users::Users};
-use crate::{Fallible, guarding::Settings, watching::Watching};
+use crate::{Fallible, guarding::Settings, told_to_end, watching::Watching};
 
 const POLICY: &str = include_str!("../../policies/demo.yml");
 /// No chapter takes longer.
@@ -62,20 +63,23 @@ const CHAPTERS: [Chapter; 4] = [
 
 /// Tells it, and leaves the engine as it was.
 pub(crate) async fn tell(engine: Engine) -> Fallible<()> {
+    // A closed terminal would leave everything there.
+    let mut hangup = signal(SignalKind::hangup())?;
     let stage = Stage::open(engine).await?;
     let told = tokio::select! {
+        _ = hangup.recv() => Err("the terminal was closed".into()),
         told = play(&stage) => told,
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        why = told_to_end() => Err(format!("{}; what the demo made is removed", why?).into()),
     };
     let swept = stage.close().await;
     told?;
     swept?;
-    println!("\nEverything that was made for this is removed.");
+    say!("\nEverything that was made for this is removed.");
     Ok(())
 }
 
 async fn play(stage: &Stage) -> Fallible<()> {
-    println!("Building images, and a service of two instances..");
+    say!("Building images, and a service of two instances..");
     let mut images = Vec::new();
     for chapter in &CHAPTERS {
         images.push(stage.image(chapter.version, chapter.behaviour).await?);
@@ -112,7 +116,7 @@ async fn play(stage: &Stage) -> Fallible<()> {
     watching.look().await?;
     let controller = watching.of(&stage.service).ok_or("it is not guarded")?;
     proven(controller).await?;
-    println!("v1 runs, is used, and counts as proven.");
+    say!("v1 runs, is used, and counts as proven.");
     for (chapter, image) in CHAPTERS.iter().zip(&images) {
         update(stage, controller, &users, chapter, image).await?;
     }
@@ -151,7 +155,7 @@ async fn update(
     chapter: &Chapter,
     image: &str,
 ) -> Fallible<()> {
-    println!(
+    say!(
         "\n== {}: `docker service update --image {image}`",
         chapter.title
     );
@@ -173,15 +177,15 @@ async fn update(
         (Some((decided, why)), Some(ended)) => {
             let restored = ended.since(*decided);
             let noticed = took.saturating_sub(restored);
-            println!(
+            say!(
                 "   noticed {noticed:.1?} after the update; restored and verified {restored:.1?} later"
             );
-            println!("   because {why}");
+            say!("   because {why}");
         }
-        _ => println!("   watched for {took:.1?}, and it stays"),
+        _ => say!("   watched for {took:.1?}, and it stays"),
     }
     let (good, bad) = (users.counts().0 - good, users.counts().1 - bad);
-    println!("   meanwhile {good} requests were answered well, {bad} were not");
+    say!("   meanwhile {good} requests were answered well, {bad} were not");
     if !as_it_should {
         let account = controller.explain(&deployment).await?;
         return Err(format!(
@@ -190,7 +194,7 @@ async fn update(
         )
         .into());
     }
-    println!("   {outcome}");
+    say!("   {outcome}");
     Ok(())
 }
 
@@ -208,7 +212,7 @@ async fn ending(
         };
         match &event.fact {
             Some(Fact::DeploymentOpened { .. }) => {
-                println!(
+                say!(
                     "   seen {:.1?} after it was made: {}",
                     began.elapsed(),
                     event.text

@@ -13,12 +13,16 @@ use crate::Fallible;
 /// The label of everything that the demo makes; its value is the demo's name.
 const LABEL: &str = "io.rollback.demo";
 
+/// Through which the tasks of a swarm reach the world.
+const GATEWAY: &str = "docker_gwbridge";
+
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) engine: Engine,
     pub(crate) service: ServiceId,
     name: String,
-    began_swarm: bool,
+    /// The networks that were there before a swarm of the demo's own; none if it began none.
+    began_swarm: Option<Vec<String>>,
 }
 
 impl Stage {
@@ -30,12 +34,13 @@ impl Stage {
             .and_then(Value::as_str);
         let manages = info.pointer("/Swarm/ControlAvailable") == Some(&json!(true));
         let began_swarm = match (state, manages) {
-            (Some("active"), true) => false,
+            (Some("active"), true) => None,
             (Some("inactive"), _) => {
                 let address = json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"});
+                let before = networks(&engine).await?;
                 engine.post("/swarm/init", &[], &address).await?;
-                println!("Began a swarm of one node; it is left at the end.");
-                true
+                say!("Began a swarm of one node; it is left at the end.");
+                Some(before)
             }
             (state, _) => {
                 return Err(format!(
@@ -140,9 +145,10 @@ impl Stage {
         }
         let left = self.listed("/containers/json", &containers).await?.len()
             + self.listed("/images/json", &images).await?.len();
-        if self.began_swarm {
+        if let Some(before) = &self.began_swarm {
             let (path, force) = ("/swarm/leave", [("force", "true")]);
             self.engine.post(path, &force, &Value::Null).await?;
+            self.without_gateway(before).await?;
         }
         if left > 0 {
             return Err(format!(
@@ -154,8 +160,38 @@ impl Stage {
         Ok(())
     }
 
+    /// An engine makes this network for its swarm, and leaves it there.
+    async fn without_gateway(&self, before: &[String]) -> Fallible<()> {
+        if before.iter().any(|name| name == GATEWAY) {
+            return Ok(());
+        }
+        for _ in 0..50 {
+            // While the swarm is being left it is still in use.
+            let _ = self
+                .engine
+                .delete(&format!("/networks/{GATEWAY}"), &[])
+                .await;
+            if !networks(&self.engine)
+                .await?
+                .iter()
+                .any(|name| name == GATEWAY)
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("the network {GATEWAY} of the swarm is left; remove it by hand").into())
+    }
+
     async fn listed(&self, path: &str, query: &[(&str, &str)]) -> Fallible<Vec<Value>> {
         let found = self.engine.get(path, query).await?;
         Ok(found.as_array().cloned().unwrap_or_default())
     }
+}
+
+async fn networks(engine: &Engine) -> Fallible<Vec<String>> {
+    let found = engine.get("/networks", &[]).await?;
+    let names = found.as_array().into_iter().flatten();
+    let names = names.filter_map(|one| one.get("Name")?.as_str());
+    Ok(names.map(str::to_owned).collect())
 }
