@@ -68,10 +68,8 @@ pub(crate) type Wrong = (u8, String);
 impl Rest {
     /// A deployment that should not have ended like this.
     pub(crate) fn wrong(&self, why: String) -> Wrong {
-        match &self.settled {
-            Settled::Ended(outcome) => (outcome.exit_code().max(1), why),
-            Settled::Held(_) => (11, why),
-        }
+        // Of an end that is good elsewhere: what was to be shown did not happen.
+        (self.settled.exit_code(false).max(1), why)
     }
 }
 

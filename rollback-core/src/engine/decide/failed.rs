@@ -9,6 +9,10 @@ use crate::{
     model::{ArmState, Explanation, Figure, Timestamp},
 };
 
+/// The rule by which a platform that refuses a step ends a deployment; it is no word about the
+/// candidate.
+pub(super) const REFUSED: &str = "the platform refuses a step";
+
 impl Engine {
     /// The platform's evidence against the candidate, as numbers.
     pub(super) fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Explanation> {
@@ -55,7 +59,7 @@ impl Engine {
         let guilty = !active.baked && word != "retire";
         if let (Some(why), true) = (&step.refused, guilty) {
             return explain(
-                "the platform refuses a step",
+                REFUSED,
                 format!("a platform that takes `{word}`"),
                 Figure::new("refused", 1.0, ""),
                 Figure::new("refused", 1.0, ""),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::failed::REFUSED;
 use crate::{
     engine::{Engine, mutant::Mutant, plan, state::Active},
     entry::{Fact, LedgerReason, PlanKind, Standing, Would},
@@ -383,6 +384,13 @@ impl Engine {
     /// The candidate's standing follows from why it was left.
     fn condemn(&self, active: &Active, cause: &Cause) -> Option<Fact> {
         let (standing, because) = match cause {
+            // It was never judged: the policy may ask for what the service cannot do.
+            Cause::Trigger {
+                trigger,
+                explanation,
+            } if &*trigger.name == DEPLOYMENT_FAILED && explanation.rule == REFUSED => {
+                (Standing::Withdrawn, LedgerReason::RolledBack)
+            }
             Cause::Trigger { trigger, .. } => {
                 (Standing::Rejected, LedgerReason::Failed(trigger.clone()))
             }
