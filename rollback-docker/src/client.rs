@@ -8,10 +8,12 @@ use std::{
 };
 
 use hyper::{Method, body::Bytes};
+use rollback_core::model::Secret;
 use serde_json::Value;
 
 use crate::{
     error::EngineError,
+    registry::Registries,
     wire::{Answered, Asked, Place, ask},
 };
 
@@ -37,6 +39,7 @@ const REQUEST: Duration = Duration::from_secs(20);
 pub struct Engine {
     place: Place,
     timeout: Duration,
+    registries: Registries,
     version: Arc<Mutex<Option<ApiVersion>>>,
 }
 
@@ -84,6 +87,7 @@ impl Engine {
         Self {
             place,
             timeout: REQUEST,
+            registries: Registries::none(),
             version: Arc::default(),
         }
     }
@@ -92,6 +96,13 @@ impl Engine {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same with logins for the registries of its images.
+    #[must_use]
+    pub fn registries(mut self, registries: Registries) -> Self {
+        self.registries = registries;
         self
     }
 
@@ -183,12 +194,38 @@ impl Engine {
         query: Query<'_>,
         body: Body<'_>,
     ) -> Result<Answered, EngineError> {
+        self.send_for(method, path, query, body, None).await
+    }
+
+    /// The login for the registry of an image, as it is sent; none if there is none.
+    pub(crate) async fn login(&self, image: &str) -> Result<Option<Secret<String>>, EngineError> {
+        let header = self.registries.header(image).await;
+        header.map_err(|error| EngineError::NotSent {
+            why: error.to_string(),
+        })
+    }
+
+    /// The same without asking a helper, which may take its time.
+    pub(crate) fn login_at_hand(&self, image: &str) -> Option<Secret<String>> {
+        self.registries.at_hand(image)
+    }
+
+    /// Sends what may need an image of a registry.
+    pub(crate) async fn send_for(
+        &self,
+        method: Method,
+        path: &str,
+        query: Query<'_>,
+        body: Body<'_>,
+        login: Option<Secret<String>>,
+    ) -> Result<Answered, EngineError> {
         let version = self.version().await?;
         let (content_type, body) = body.bytes(path)?;
         let asked = Asked {
             method,
             path: format!("/v{version}{path}{}", rendered(query)),
             content_type,
+            login,
             body,
         };
         let answered = self.in_time(ask(&self.place, asked)).await;
@@ -209,6 +246,7 @@ impl Engine {
             method: Method::GET,
             path: "/_ping".to_owned(),
             content_type: "text/plain",
+            login: None,
             body: Bytes::new(),
         };
         // Whatever became of the ping, the request behind it has not left.
@@ -268,7 +306,7 @@ impl fmt::Display for Engine {
     }
 }
 
-enum Body<'a> {
+pub(crate) enum Body<'a> {
     Nothing,
     Json(&'a Value),
     Archive(Bytes),
@@ -311,7 +349,7 @@ impl Answered {
         })
     }
 
-    fn document(&self, path: &str) -> Result<Value, EngineError> {
+    pub(crate) fn document(&self, path: &str) -> Result<Value, EngineError> {
         if self.body.is_empty() {
             return Ok(Value::Null);
         }

@@ -63,12 +63,27 @@ pub struct Image {
     pub config: Value,
 }
 
+impl Image {
+    /// The digest by which it can be fetched again, under this name if it has several.
+    #[must_use]
+    pub fn digest_of(&self, name: &str) -> Option<&str> {
+        let name = name.split('@').next().unwrap_or(name);
+        let tagless = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => name,
+            _ => name,
+        };
+        let digests = || self.repo_digests.iter().map(String::as_str);
+        let under = |digest: &&str| digest.split('@').next() == Some(tagless);
+        digests().find(under).or_else(|| digests().next())
+    }
+}
+
 impl Engine {
     /// The image that a name, a digest or an id stands for now.
     ///
     /// # Errors
-    /// Not found: there is no such image on this engine (nothing is fetched). Any other
-    /// [`EngineError`].
+    /// Not found: there is no such image on this engine (nothing is fetched: see
+    /// [`image_or_fetched`](Self::image_or_fetched)). Any other [`EngineError`].
     pub async fn image(&self, reference: &str) -> Result<Image, EngineError> {
         let path = format!("/images/{reference}/json");
         let found = self.get(&path, &[]).await?;

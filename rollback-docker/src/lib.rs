@@ -12,6 +12,8 @@
 //! | `error` | the engine's answers in the words of the contract: sent, maybe sent, conflict |
 //! | `events` | waiting until something happens |
 //! | `image` | an image by what it is, not by a name that may move |
+//! | `fetch` | an image out of its registry |
+//! | `registry` | [`Registries`]: who may fetch from where |
 //! | `build` | an image of a git commit: [`Source`] |
 //! | `last_words` | [`last_words`]: what containers left behind, for the explanation |
 //! | `metrics` | [`DockerMetrics`]: what the engine knows of containers, as metrics |
@@ -23,9 +25,11 @@ mod client;
 mod container;
 mod error;
 mod events;
+mod fetch;
 mod image;
 mod last_words;
 mod metrics;
+mod registry;
 mod swarm;
 mod wire;
 
@@ -38,4 +42,5 @@ pub use error::EngineError;
 pub use image::{Image, ImageId};
 pub use last_words::last_words;
 pub use metrics::DockerMetrics;
+pub use registry::{Registries, RegistriesError};
 pub use swarm::{SwarmDefinition, SwarmDeployer};

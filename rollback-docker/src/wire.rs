@@ -16,6 +16,8 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use rollback_core::model::Secret;
+
 use crate::error::EngineError;
 
 /// No answer of an engine that we ask for is longer.
@@ -46,6 +48,8 @@ pub(crate) struct Asked {
     /// With version and query.
     pub(crate) path: String,
     pub(crate) content_type: &'static str,
+    /// For a registry: `X-Registry-Auth`.
+    pub(crate) login: Option<Secret<String>>,
     pub(crate) body: Bytes,
 }
 
@@ -88,11 +92,15 @@ where
         .await
         .map_err(|error| not_sent(&error))?;
     let running = tokio::spawn(connection);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(asked.method)
         .uri(asked.path)
         .header(HOST, host)
-        .header(CONTENT_TYPE, asked.content_type)
+        .header(CONTENT_TYPE, asked.content_type);
+    if let Some(login) = &asked.login {
+        request = request.header("X-Registry-Auth", login.expose().as_str());
+    }
+    let request = request
         .body(Full::new(asked.body))
         .map_err(|error| not_sent(&error))?;
     let answer = async {

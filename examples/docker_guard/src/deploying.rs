@@ -8,7 +8,7 @@ use rollback::{
     ports::ReleaseStore,
     start_first_release,
 };
-use rollback_docker::{ContainerDefinition, Engine};
+use rollback_docker::{ContainerDefinition, Engine, Image, Registries};
 
 use crate::{
     cli::{DeployArgs, FirstArgs, RollbackArgs, WaitArgs},
@@ -28,7 +28,8 @@ const FIRST_WITHIN: Duration = Duration::from_secs(120);
 
 pub(crate) async fn deploy(place: &Place, args: &DeployArgs, json: bool) -> Fallible<u8> {
     let settings = Settings::said(place, &args.service, &args.guarded)?;
-    let (engine, service) = (Engine::from_env()?, &args.service);
+    let logins = Registries::of_docker().map_err(Trouble::asked)?;
+    let (engine, service) = (Engine::from_env()?.registries(logins), &args.service);
     let platform = Platform::of(&engine, place, service, &settings)?;
     let mut signals = Signals::heard()?;
     let next = next(
@@ -146,11 +147,15 @@ pub(crate) async fn next(
     port: Option<u16>,
     first: &FirstArgs,
 ) -> Fallible<Release> {
-    let found = engine.image(image).await.map_err(|error| {
-        Trouble::asked(format!(
-            "the image `{image}`: {error}; build it, or fetch it with `docker pull {image}`"
-        ))
-    })?;
+    // As `docker run` does: what is not here is fetched.
+    let found = match engine.image(image).await {
+        Err(error) if error.is_not_found() => {
+            eprintln!("{image} is not on the engine: fetching it");
+            engine.fetch(image).await
+        }
+        found => found,
+    };
+    let found = found.map_err(|error| Trouble::asked(format!("the image `{image}`: {error}")))?;
     let serving = platform.containers().running(service).await?;
     let seen = platform.whole().observe(service).await?;
     let main = seen.wanted.main();
@@ -161,8 +166,8 @@ pub(crate) async fn next(
     let mut definition = match like {
         Some(release) => ContainerDefinition::from_release(release)
             .map_err(Trouble::broke)?
-            .with_image(found.id.as_str(), image),
-        None => described(found.id.as_str(), image, first)?,
+            .with(&found, image),
+        None => described(&found, image, first)?,
     };
     if let Some(port) = port {
         definition = definition.port(port);
@@ -173,9 +178,9 @@ pub(crate) async fn next(
     definition.release(image).map_err(Trouble::asked)
 }
 
-fn described(id: &str, image: &str, first: &FirstArgs) -> Fallible<ContainerDefinition> {
-    let mut definition = ContainerDefinition::new(id)
-        .with_image(id, image)
+fn described(found: &Image, image: &str, first: &FirstArgs) -> Fallible<ContainerDefinition> {
+    let mut definition = ContainerDefinition::new(found.id.as_str())
+        .with(found, image)
         .replicas(first.replicas.unwrap_or(1))
         .restart("unless-stopped");
     for variable in &first.variables {

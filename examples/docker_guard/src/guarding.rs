@@ -10,7 +10,7 @@ use rollback::{
     sources::{HttpHealth, Limits, PrometheusText},
     traffic::HaproxyShifter,
 };
-use rollback_docker::{ContainerDeployer, DockerMetrics, Engine};
+use rollback_docker::{ContainerDeployer, DockerMetrics, Engine, Registries};
 
 use crate::{
     exit::{Fallible, Trouble},
@@ -87,7 +87,8 @@ impl Guarding {
         service: &ServiceId,
         settings: &Settings,
     ) -> Fallible<Self> {
-        let engine = Engine::from_env()?;
+        let logins = Registries::of_docker().map_err(Trouble::asked)?;
+        let engine = Engine::from_env()?.registries(logins);
         let platform = Platform::of(&engine, place, service, settings)?;
         Self::of(engine, platform, place, service, settings).await
     }

@@ -33,7 +33,7 @@ mod watching;
 use std::{error::Error, process::ExitCode};
 
 use clap::Parser;
-use rollback_docker::Engine;
+use rollback_docker::{Engine, Registries};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cli::Cli, guarding::Settings, watching::Watching};
@@ -70,7 +70,7 @@ async fn told_to_end() -> Fallible<&'static str> {
 }
 
 async fn obey(cli: Cli) -> Fallible<()> {
-    let engine = Engine::from_env()?;
+    let engine = Engine::from_env()?.registries(Registries::of_docker()?);
     if cli.demo {
         return demo::tell(engine).await;
     }

@@ -10,6 +10,7 @@ use super::{
     claims,
     definition::ContainerDefinition,
     desired::Desired,
+    fetching::have_image,
     look::{Shared, Sight, locked, look, now},
     observation::observation,
     record::{before_the_change, keep, same, write},
@@ -136,22 +137,7 @@ pub(crate) async fn startable(
     shared: &Shared,
     definition: &ContainerDefinition,
 ) -> Result<(), ChangeError> {
-    match shared.engine.image(&definition.image).await {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => {
-            let name = &definition.image_name;
-            let called = if name.is_empty() {
-                String::new()
-            } else {
-                format!(" ({name})")
-            };
-            return Err(ChangeError::refused(format!(
-                "the image {}{called} is not on the engine; load or pull it",
-                definition.image
-            )));
-        }
-        Err(error) => return Err(not_looked(error)),
-    }
+    have_image(shared, definition).await?;
     for network in definition.networks.keys() {
         match shared
             .engine

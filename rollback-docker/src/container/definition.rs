@@ -11,6 +11,7 @@ use super::{
     digest::{canonical, digest},
     names::OURS,
 };
+use crate::Image;
 
 /// How the containers of one release are made: an image that cannot change, and what the engine is
 /// to be told besides, in the engine's own words (the body of `POST /containers/create`), less what
@@ -43,6 +44,10 @@ pub struct ContainerDefinition {
     /// What people call the image; shown, and never used to find it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub image_name: String,
+    /// Where the image can be fetched again by its content: `name@sha256:…`. It is no part of what
+    /// makes a release: an image that is pushed later stays what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_digest: Option<String>,
     /// The engine's configuration of a container: `Env`, `Cmd`, `Labels`, `Healthcheck`, …
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
@@ -87,6 +92,7 @@ impl ContainerDefinition {
         Self {
             image: image.into(),
             image_name: String::new(),
+            registry_digest: None,
             config: Map::new(),
             host_config: Map::new(),
             networks: BTreeMap::new(),
@@ -102,6 +108,7 @@ impl ContainerDefinition {
     pub fn with_image(mut self, image: impl Into<String>, name: impl Into<String>) -> Self {
         self.image = image.into();
         self.image_name = name.into();
+        self.registry_digest = None;
         // Compose compares it with the image that it would run.
         if let Some(Value::Object(labels)) = self.config.get_mut("Labels")
             && let Some(label) = labels.get_mut("com.docker.compose.image")
@@ -109,6 +116,21 @@ impl ContainerDefinition {
             *label = json!(self.image);
         }
         self
+    }
+
+    /// The same of another image as an engine has it, which people call `name`; it can be fetched
+    /// again if it came from a registry or was pushed to one.
+    #[must_use]
+    pub fn with(self, image: &Image, name: impl Into<String>) -> Self {
+        let mut definition = self.with_image(image.id.as_str(), name);
+        definition.registry_digest = image.digest_of(&definition.image_name).map(str::to_owned);
+        definition
+    }
+
+    /// Where its image can be fetched again.
+    pub(crate) fn in_registry(&self) -> Option<&str> {
+        let by_digest = self.image.contains('@').then_some(self.image.as_str());
+        by_digest.or(self.registry_digest.as_deref())
     }
 
     /// The release of this definition: its id is a digest over image and configuration, so another
@@ -139,9 +161,16 @@ impl ContainerDefinition {
         key: Option<&Secret<Vec<u8>>>,
     ) -> Result<Release, DefinitionError> {
         self.validate()?;
-        let value = self.value()?;
-        let id = release_id(&value, key)?;
-        Ok(Release::new(id, name, Definition::new(value)))
+        let id = self.id(key)?;
+        Ok(Release::new(id, name, Definition::new(self.value()?)))
+    }
+
+    /// The id of a release with this definition.
+    pub(crate) fn id(&self, key: Option<&Secret<Vec<u8>>>) -> Result<ReleaseId, DefinitionError> {
+        let mut same = self.clone();
+        same.registry_digest = None;
+        let id = digest(canonical(&same.value()?).as_bytes(), key);
+        ReleaseId::new(id).map_err(|error| DefinitionError(error.to_string()))
     }
 
     /// The definition inside a release.
@@ -210,15 +239,6 @@ impl ContainerDefinition {
     }
 }
 
-/// The id of a release with this definition.
-pub(crate) fn release_id(
-    value: &Value,
-    key: Option<&Secret<Vec<u8>>>,
-) -> Result<ReleaseId, DefinitionError> {
-    let id = digest(canonical(value).as_bytes(), key);
-    ReleaseId::new(id).map_err(|error| DefinitionError(error.to_string()))
-}
-
 /// Names of variables and keys; never a value of the environment or of a label.
 impl fmt::Debug for ContainerDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -231,6 +251,7 @@ impl fmt::Debug for ContainerDefinition {
         f.debug_struct("ContainerDefinition")
             .field("image", &self.image)
             .field("image_name", &self.image_name)
+            .field("registry_digest", &self.registry_digest)
             .field("env", &variables)
             .field("config", &self.config.keys().collect::<Vec<_>>())
             .field("host_config", &self.host_config.keys().collect::<Vec<_>>())

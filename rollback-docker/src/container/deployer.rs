@@ -47,8 +47,8 @@ use crate::{Engine, EngineError};
 /// // What runs already, with another image: the next release.
 /// let running = deployer.running(&web).await?;
 /// let definition = ContainerDefinition::from_release(&running[0])?;
-/// let image = engine.image("shop/web:43").await?;
-/// let next = definition.with_image(image.id.as_str(), "shop/web:43").release("v43")?;
+/// let image = engine.image_or_fetched("shop/web:43").await?;
+/// let next = definition.with(&image, "shop/web:43").release("v43")?;
 /// deployer.check(&web, &next).await?;
 /// # Ok(())
 /// # }
@@ -163,6 +163,7 @@ impl ContainerDeployer {
             steady: i64::try_from(self.steady.as_millis()).unwrap_or(i64::MAX),
             definitions: Mutex::default(),
             images: Mutex::default(),
+            fetches: Mutex::default(),
             known: Mutex::default(),
             told: Mutex::default(),
             nudge: Notify::new(),

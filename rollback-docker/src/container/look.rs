@@ -17,16 +17,17 @@ use super::{
     busy::{self, Told},
     carried::{carried, common},
     claims,
-    definition::{ContainerDefinition, release_id},
+    definition::ContainerDefinition,
     desired::{Desired, SCHEMA},
     digest::digest,
     facts::Facts,
+    fetching::Fetch,
     names,
     observation::Known,
     plan::Sizes,
     record::{KEPT, Record},
 };
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Image};
 
 /// What everybody who works on one service shares.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) steady: i64,
     /// Definitions never change: each is read once.
     pub(crate) definitions: Mutex<BTreeMap<ReleaseId, Arc<ContainerDefinition>>>,
-    pub(crate) images: Mutex<BTreeMap<String, Value>>,
+    pub(crate) images: Mutex<BTreeMap<String, Image>>,
+    pub(crate) fetches: Mutex<BTreeMap<String, Fetch>>,
     pub(crate) known: Mutex<Known>,
     pub(crate) told: Mutex<Told>,
     /// There may be something to do.
@@ -309,8 +311,13 @@ async fn foreign(
     let mut all: Vec<(Value, ContainerDefinition, ReleaseId)> = Vec::new();
     for container in found.into_iter().flatten() {
         let image = container.get("Image").and_then(Value::as_str);
-        let image = image_config(shared, image.unwrap_or_default()).await?;
-        let mut definition = carried(&container, &image);
+        let image = image_of(shared, image.unwrap_or_default()).await?;
+        let config = image.as_ref().map_or(&Value::Null, |image| &image.config);
+        let mut definition = carried(&container, config);
+        let digest = image
+            .as_ref()
+            .and_then(|one| one.digest_of(&definition.image_name));
+        definition.registry_digest = digest.map(str::to_owned);
         definition.port = adopt.port;
         let known = recorded.and_then(|one| one.adopted.get(id_of(&container)));
         let release = match known {
@@ -358,27 +365,24 @@ fn adopted_id(
     definition: &ContainerDefinition,
     key: Option<&Secret<Vec<u8>>>,
 ) -> Result<ReleaseId, EngineError> {
-    let id = common(definition)
-        .value()
-        .and_then(|value| release_id(&value, key));
+    let id = common(definition).id(key);
     id.map_err(|error| EngineError::Garbled {
         path: "a container".to_owned(),
         why: error.to_string(),
     })
 }
 
-/// What an image says of how it is run; nothing if it is gone.
-async fn image_config(shared: &Shared, image: &str) -> Result<Value, EngineError> {
+/// The image of a container; none if it is gone.
+async fn image_of(shared: &Shared, image: &str) -> Result<Option<Image>, EngineError> {
     if let Some(known) = locked(&shared.images).get(image) {
-        return Ok(known.clone());
+        return Ok(Some(known.clone()));
     }
     match shared.engine.image(image).await {
         Ok(found) => {
-            let config = found.config;
-            locked(&shared.images).insert(image.to_owned(), config.clone());
-            Ok(config)
+            locked(&shared.images).insert(image.to_owned(), found.clone());
+            Ok(Some(found))
         }
-        Err(error) if error.is_not_found() => Ok(Value::Null),
+        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }

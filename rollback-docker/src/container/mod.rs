@@ -41,6 +41,7 @@ mod deployer;
 mod desired;
 mod digest;
 mod facts;
+mod fetching;
 mod look;
 mod names;
 mod observation;

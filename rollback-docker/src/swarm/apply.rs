@@ -1,8 +1,9 @@
 //! A change as one update of the service.
 
+use hyper::Method;
 use rollback_core::model::{
     Accepted, ArmState, Change, ChangeError, ChangeRequest, Placement, PlatformRollbackState,
-    ReleaseId, ServiceId, Weight,
+    ReleaseId, Secret, ServiceId, Weight,
 };
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::{
     release::{SwarmDefinition, content_in_name},
     specification::{next, own_settings},
 };
-use crate::EngineError;
+use crate::{EngineError, client::Body};
 
 impl SwarmDeployer {
     pub(super) async fn change(
@@ -91,7 +92,8 @@ impl SwarmDeployer {
             &settings,
         );
         self.remembered(service, |memory| memory.lent = true);
-        match self.send(&look.service, &spec).await {
+        let login = self.login_for(name, request.rolls_back).await;
+        match self.send(&look.service, &spec, login).await {
             Ok(()) => Ok(Accepted::default()),
             Err(error) if is_out_of_sequence(&error) => Err(match self.look(service).await {
                 Ok(look) => conflict(look),
@@ -101,12 +103,34 @@ impl SwarmDeployer {
         }
     }
 
+    /// A login for the registry of an image; without one the service keeps the one that it has.
+    /// Going back waits for nobody who may have it.
+    async fn login_for(&self, image: &str, rolls_back: bool) -> Option<Secret<String>> {
+        if rolls_back {
+            return self.engine.login_at_hand(image);
+        }
+        let login = self.engine.login(image).await;
+        login.unwrap_or_else(|error| {
+            tracing::warn!(%error, "sent without a login for the image's registry");
+            None
+        })
+    }
+
     /// Sends a whole specification, for the version that was seen.
-    pub(super) async fn send(&self, seen: &ServiceSeen, spec: &Value) -> Result<(), EngineError> {
+    pub(super) async fn send(
+        &self,
+        seen: &ServiceSeen,
+        spec: &Value,
+        login: Option<Secret<String>>,
+    ) -> Result<(), EngineError> {
         let path = format!("/services/{}/update", seen.id);
         let version = seen.version.to_string();
         let query = [("version", version.as_str()), ("registryAuthFrom", "spec")];
-        self.engine.post(&path, &query, spec).await.map(drop)
+        let body = Body::Json(spec);
+        let sent = self
+            .engine
+            .send_for(Method::POST, &path, &query, body, login);
+        sent.await.map(drop)
     }
 
     /// The definition that came with the request, or that we kept.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use rollback_core::model::{ChangeError, Release, ServiceId};
 use serde_json::Value;
 
@@ -10,6 +11,7 @@ use super::{
     read::text,
     release::{SwarmDefinition, content_in_name},
 };
+use crate::client::Body;
 
 /// So long a registry may take to answer, through the engine.
 const REGISTRY: Duration = Duration::from_secs(10);
@@ -101,7 +103,14 @@ impl SwarmDeployer {
     async fn digest(&self, image: &str) -> Result<String, ChangeError> {
         let path = format!("/distribution/{image}/json");
         let engine = self.engine.clone().timeout(REGISTRY);
-        let found = engine.get(&path, &[]).await;
+        let login = engine
+            .login(image)
+            .await
+            .map_err(crate::EngineError::of_look)?;
+        let found = engine
+            .send_for(Method::GET, &path, &[], Body::Nothing, login)
+            .await
+            .and_then(|answered| answered.document(&path));
         let found = found.map_err(|error| match error {
             crate::EngineError::NotSent { .. } => error.of_look(),
             said => ChangeError::refused(format_args!(

@@ -76,7 +76,7 @@ impl SwarmDeployer {
         let Some(spec) = given_back(&look.service, look.began) else {
             return Ok(look);
         };
-        match self.send(&look.service, &spec).await {
+        match self.send(&look.service, &spec, None).await {
             Ok(()) => {
                 self.remembered(of, |memory| memory.lent = false);
                 self.look(of).await

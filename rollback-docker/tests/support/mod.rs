@@ -10,6 +10,8 @@ pub(crate) mod ground;
 pub(crate) mod likeness;
 #[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod proxy;
+#[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod registry;
 pub(crate) mod switch;
 #[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod trial;
