@@ -378,12 +378,17 @@ mod tests {
 
     #[test]
     fn what_is_replaced_in_place_is_replaced_back() {
-        for (strategy, pace) in [
+        for (strategy, pace, back) in [
             (
                 r#""strategy":"rolling""#,
                 "instance by instance, at most 0 missing and 1 in excess",
+                "instance by instance, at most 0 missing and any number in excess",
             ),
-            (r#""strategy":"recreate""#, "stopping it first"),
+            (
+                r#""strategy":"recreate""#,
+                "stopping it first",
+                "stopping it first",
+            ),
         ] {
             let policy = of(strategy);
             let steps = rollout(&policy, &Wanted::only(id("v1")), Some(&id("v1")), &id("v2"));
@@ -395,13 +400,13 @@ mod tests {
             let steps = rollback(&policy, &[], &half, None, &id("v1"));
             assert_eq!(
                 words(&steps),
-                format!("replace what runs by v1, {pace}; verify")
+                format!("replace what runs by v1, {back}; verify")
             );
             // Nothing was replaced yet.
             let steps = rollback(&policy, &[], &Wanted::only(id("v1")), None, &id("v1"));
             assert_eq!(
                 words(&steps),
-                format!("replace what runs by v1, {pace}; verify")
+                format!("replace what runs by v1, {back}; verify")
             );
             let steps = promotion(&policy, &half, &id("v2"));
             assert_eq!(words(&steps), format!("replace what runs by v2, {pace}"));

@@ -87,6 +87,11 @@ pub enum Pace {
     StopFirst,
 }
 
+impl Pace {
+    /// As many instances as there are: more than a service has.
+    pub const ALL: u32 = 10_000;
+}
+
 impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -94,10 +99,17 @@ impl fmt::Display for Pace {
             Self::Rolling {
                 max_unavailable,
                 max_surge,
-            } => write!(
-                f,
-                "instance by instance, at most {max_unavailable} missing and {max_surge} in excess"
-            ),
+            } => {
+                write!(
+                    f,
+                    "instance by instance, at most {max_unavailable} missing and "
+                )?;
+                if *max_surge >= Self::ALL {
+                    f.write_str("any number in excess")
+                } else {
+                    write!(f, "{max_surge} in excess")
+                }
+            }
             Self::StopFirst => f.write_str("stopping it first"),
         }
     }

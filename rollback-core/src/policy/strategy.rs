@@ -87,16 +87,16 @@ impl Strategy {
         Ok(Self::of(Kind::Rolling { pace, back: None }))
     }
 
-    /// The same rolling replacement with a pace of its own for the way back: who may be left
-    /// slowly need not be left slowly by its users. Without effect on other strategies; without
-    /// it the way back is as slow as the way there.
+    /// The same rolling replacement with a pace of its own for the way back. Without effect on
+    /// other strategies; without it as many instances as it takes are started at once, if the way
+    /// there allows any in excess, else it is the same.
     ///
     /// ```
     /// use rollback_core::policy::Strategy;
     ///
-    /// // One at a time there, up to twenty at once back.
-    /// let careful = Strategy::rolling(0, 1)?.back_by(0, 20)?;
-    /// assert_ne!(careful.placement(), careful.placement_back());
+    /// // There is room for three instances more, and no further.
+    /// let tight = Strategy::rolling(0, 1)?.back_by(0, 3)?;
+    /// assert_ne!(tight.placement(), tight.placement_back());
     /// # Ok::<(), rollback_core::policy::StrategyError>(())
     /// ```
     ///
@@ -223,14 +223,25 @@ impl Strategy {
             .unwrap_or(Placement::Beside)
     }
 
-    /// Where the stable release is started again when the candidate is left.
+    /// Where the stable release is started again when the candidate is left: users wait for it, so
+    /// where instances may run in excess at all, as many as it takes.
     #[must_use]
     pub fn placement_back(&self) -> Placement {
-        match &self.kind {
-            Kind::Rolling {
-                back: Some(pace), ..
-            } => Placement::InPlace(*pace),
-            _ => self.placement(),
+        if let Kind::Rolling {
+            back: Some(pace), ..
+        } = &self.kind
+        {
+            return Placement::InPlace(*pace);
+        }
+        match self.placement() {
+            Placement::InPlace(Pace::Rolling {
+                max_unavailable,
+                max_surge: 1..,
+            }) => Placement::InPlace(Pace::Rolling {
+                max_unavailable,
+                max_surge: Pace::ALL,
+            }),
+            same => same,
         }
     }
 

@@ -90,8 +90,9 @@ pub struct RollingDocument {
     pub max_unavailable: u32,
     /// `max_surge:` so many may run in excess meanwhile. A number. Default: `1`.
     pub max_surge: u32,
-    /// `rollback:` the pace of the way back, in the same keys: users are quicker back on the stable
-    /// release, if there is room for so many instances. Default: as the way there.
+    /// `rollback:` the pace of the way back, in the same keys: where there is no room for as many
+    /// instances as it takes. Default: any number in excess, if `max_surge` is not 0; else as the
+    /// way there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<PaceDocument>,
 }

@@ -41,19 +41,22 @@ pub(super) struct Manner {
 /// | rolling, `max_surge` | start first | `max_surge` | pause |
 /// | rolling, `max_surge: 0` or ports of the node | stop first | `max_unavailable` | pause |
 /// | stop first | stop first | all | pause |
-/// | any, on the way back | start first (with ports of the node: stop first; and so for *stop first*) | all | continue |
+/// | the same on the way back | the same; with ports of the node what cannot be rolled is stopped first, all of it | the same | continue |
 ///
 /// No delay. On the way back Swarm goes on though an instance fails: it would leave the rest of
 /// the bad release where it is.
 pub(super) fn settings(own: &Value, manner: Manner) -> Result<Value, ChangeError> {
     let (start_first, parallelism) = match manner.pace {
         Pace::StopFirst => (false, 0),
-        _ if manner.rolls_back => (!manner.node_ports, 0),
         Pace::AtOnce => (!manner.node_ports, 0),
-        Pace::Rolling { max_surge, .. } if max_surge > 0 && !manner.node_ports => (true, max_surge),
+        Pace::Rolling { max_surge, .. } if max_surge > 0 && !manner.node_ports => {
+            (true, if max_surge >= Pace::ALL { 0 } else { max_surge })
+        }
         Pace::Rolling {
             max_unavailable, ..
         } if max_unavailable > 0 => (false, max_unavailable),
+        // Better a gap than the bad release.
+        Pace::Rolling { .. } if manner.rolls_back => (false, 0),
         Pace::Rolling { .. } => {
             return Err(ChangeError::refused(
                 "instances take ports of their nodes, so that a new one cannot start beside an old \
@@ -153,8 +156,10 @@ mod tests {
             (rolling(3, 0), false, false, "stop-first 3 pause"),
             (rolling(1, 2), false, true, "stop-first 1 pause"),
             (Pace::StopFirst, false, false, "stop-first 0 pause"),
-            (rolling(0, 2), true, false, "start-first 0 continue"),
-            (rolling(0, 2), true, true, "stop-first 0 continue"),
+            (rolling(0, 2), true, false, "start-first 2 continue"),
+            (rolling(0, Pace::ALL), true, false, "start-first 0 continue"),
+            (rolling(0, Pace::ALL), true, true, "stop-first 0 continue"),
+            (rolling(1, 0), true, true, "stop-first 1 continue"),
             (Pace::StopFirst, true, false, "stop-first 0 continue"),
         ];
         for (pace, back, ports, expected) in cases {

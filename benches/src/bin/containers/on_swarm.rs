@@ -17,7 +17,7 @@ use crate::{
     users::Doors,
 };
 
-const ROLLOUT: &str = "strategy: { rolling: { max_unavailable: 0, max_surge: 1, rollback: { max_surge: 3 } } }\nbake: 60s";
+const ROLLOUT: &str = "strategy: { rolling: { max_unavailable: 0, max_surge: 1 } }\nbake: 60s";
 
 pub(crate) async fn run(
     engine: &Engine,
