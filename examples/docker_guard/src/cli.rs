@@ -90,20 +90,21 @@ pub(crate) struct GuardedArgs {
     pub(crate) metrics: String,
 }
 
-/// What a service's first containers are like, where nothing runs that could be taken over; later
-/// releases are like the one before.
+/// What containers are like; what is not said is as in the release that serves now. Of a service's
+/// first containers a port and a network may be said too.
 #[derive(Debug, Args)]
 pub(crate) struct FirstArgs {
     /// How many containers.
     #[arg(long)]
     pub(crate) replicas: Option<u16>,
-    /// A variable, as NAME=VALUE, or NAME alone for the value that it has here; may be repeated.
+    /// A variable, as NAME=VALUE, or NAME alone for the value that it has here; may be repeated. The
+    /// others stay.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) variables: Vec<String>,
-    /// A port of the host, as HOST:CONTAINER.
+    /// A port of the host, as HOST:CONTAINER; for the first containers.
     #[arg(long, value_name = "HOST:CONTAINER")]
     pub(crate) publish: Option<String>,
-    /// A network.
+    /// A network; for the first containers.
     #[arg(long)]
     pub(crate) network: Option<String>,
 }

@@ -11,7 +11,7 @@ use rollback::{
 use rollback_docker::{ContainerDefinition, Engine, Image, Registries};
 
 use crate::{
-    cli::{DeployArgs, FirstArgs, RollbackArgs, WaitArgs},
+    cli::{DeployArgs, FirstArgs, GuardedArgs, RollbackArgs, WaitArgs},
     exit::{FINE, Fallible, Trouble},
     following::Follow,
     guarding::{Guarding, Platform},
@@ -42,6 +42,7 @@ pub(crate) async fn deploy(place: &Place, args: &DeployArgs, json: bool) -> Fall
     );
     let release = signals.unless(NOTHING_BEGUN, next).await?;
     if platform.containers().running(service).await?.is_empty() {
+        nothing_to_take_over(&args.guarded)?;
         let first = first(&platform, place, service, &settings, &release, args.timeout);
         let left = format!(
             "what was started of {service} goes on; `docker_guard status {service}` shows it, and \
@@ -61,6 +62,19 @@ pub(crate) async fn deploy(place: &Place, args: &DeployArgs, json: bool) -> Fall
     follow
         .until_its_end(guarding, &deployment, args.timeout, &mut signals, false)
         .await
+}
+
+/// Whoever names what is to be taken over does not mean to start something beside it.
+fn nothing_to_take_over(args: &GuardedArgs) -> Fallible<()> {
+    let (what, name) = match (&args.container, &args.compose) {
+        (Some(name), _) => ("--container", name),
+        (None, Some(name)) => ("--compose", name),
+        (None, None) => return Ok(()),
+    };
+    Err(Trouble::asked(format!(
+        "{what} {name}: no such container runs, so there is nothing to take over; start it, or \
+         leave {what} out to start the service's first containers"
+    )))
 }
 
 /// The first release of a service: there is none to return to, so it is started without a guard.
@@ -83,7 +97,16 @@ async fn first(
     ));
     let within = timeout.unwrap_or(FIRST_WITHIN);
     let started = start_first_release(&*platform.whole(), service, release, within).await;
-    started.map_err(Trouble::broke)?;
+    if let Err(why) = started {
+        // Nothing ran before, so nothing is to run after.
+        let removed = match platform.containers().stop_service(service).await {
+            Ok(()) => "what was started is removed".to_owned(),
+            Err(error) => format!("what was started could not be removed: {error}"),
+        };
+        return Err(Trouble::broke(format!(
+            "{why}\n{removed}; mend it, and deploy again"
+        )));
+    }
     data(format_args!("{} serves", release.name));
     Ok(FINE)
 }
@@ -150,12 +173,15 @@ pub(crate) async fn next(
     // As `docker run` does: what is not here is fetched.
     let found = match engine.image(image).await {
         Err(error) if error.is_not_found() => {
-            eprintln!("{image} is not on the engine: fetching it");
-            engine.fetch(image).await
+            progress(format_args!("{image} is not on the engine: fetching it"));
+            engine.fetch(image).await.map_err(|error| {
+                Trouble::asked(format!(
+                    "the engine has no image `{image}`, and it cannot be fetched: {error}"
+                ))
+            })?
         }
-        found => found,
+        found => found?,
     };
-    let found = found.map_err(|error| Trouble::asked(format!("the image `{image}`: {error}")))?;
     let serving = platform.containers().running(service).await?;
     let seen = platform.whole().observe(service).await?;
     let main = seen.wanted.main();
@@ -169,6 +195,16 @@ pub(crate) async fn next(
             .with(&found, image),
         None => described(&found, image, first)?,
     };
+    for variable in &first.variables {
+        let (name, value) = named(variable)?;
+        definition = definition.env(name, value);
+    }
+    if like.is_some() && (first.publish.is_some() || first.network.is_some()) {
+        return Err(Trouble::asked(
+            "--publish and --network are for a service's first containers; the next ones are \
+             reached as those that serve now",
+        ));
+    }
     if let Some(port) = port {
         definition = definition.port(port);
     }
@@ -183,10 +219,6 @@ fn described(found: &Image, image: &str, first: &FirstArgs) -> Fallible<Containe
         .with(found, image)
         .replicas(first.replicas.unwrap_or(1))
         .restart("unless-stopped");
-    for variable in &first.variables {
-        let (name, value) = named(variable)?;
-        definition = definition.env(name, value);
-    }
     if let Some(publish) = &first.publish {
         let ports = publish.split_once(':');
         let ports = ports.and_then(|(host, own)| Some((host.parse().ok()?, own.parse().ok()?)));

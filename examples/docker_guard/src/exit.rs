@@ -106,7 +106,11 @@ impl From<StartError> for Trouble {
 
 impl From<ChangeError> for Trouble {
     fn from(error: ChangeError) -> Self {
-        Self::broke(error)
+        match error {
+            // Of a look: nothing was to be sent.
+            ChangeError::NotSent { why, .. } => Self::broke(why),
+            other => Self::broke(other),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use rollback::{
     model::{ServiceId, Timestamp},
+    policy::Policy,
     store::{self, SealingKeyError, SealingKeys, SqliteJournal},
     traffic::Socket,
 };
@@ -64,7 +65,9 @@ impl Place {
 
     /// The journal without the releases, for which no key is needed; none if there is none yet.
     pub(crate) fn journal_to_read(&self) -> Fallible<Option<SqliteJournal>> {
-        if !self.file().exists() {
+        let file = self.file();
+        let there = file.try_exists();
+        if !there.map_err(|why| Trouble::broke(format!("{}: {why}", file.display())))? {
             return Ok(None);
         }
         SqliteJournal::open(self.file())
@@ -200,6 +203,8 @@ impl Settings {
             let text = fs::read_to_string(file);
             let text =
                 text.map_err(|why| Trouble::asked(format!("policy {}: {why}", file.display())))?;
+            Policy::from_yaml(&text)
+                .map_err(|why| Trouble::asked(format!("{}: {why}", file.display())))?;
             settings.policy = Some(text);
         }
         if args.haproxy.is_some() {

@@ -7,8 +7,8 @@ use rollback::{
     engine::{Engine as Rules, EngineConfig, Status},
     entry::{Entry, Fact},
     model::{
-        Actor, DeploymentId, Observation, Outcome, ReleaseId, Seq, ServiceId, Timestamp,
-        duration_text,
+        Actor, DeploymentId, InstanceState, Observation, Outcome, ReleaseId, Seq, ServiceId,
+        Timestamp, duration_text,
     },
     ports::{Capabilities, Journal},
 };
@@ -20,7 +20,7 @@ use crate::{
     exit::{FINE, Fallible, Trouble},
     following::go_on,
     guarding::Platform,
-    lines::data,
+    lines::{data, progress},
     settings::{Place, Settings},
 };
 
@@ -77,8 +77,9 @@ fn arms(seen: &Observation, name: impl Fn(&ReleaseId) -> String) -> String {
         for instance in arm.instances.iter() {
             let address = instance.address.as_deref().unwrap_or("no address");
             text.push_str(&format!(
-                "    {} at {address}: {:?}\n",
-                instance.id, instance.state
+                "    {} at {address}: {}\n",
+                instance.id,
+                state_words(&instance.state)
             ));
         }
     }
@@ -86,6 +87,17 @@ fn arms(seen: &Observation, name: impl Fn(&ReleaseId) -> String) -> String {
         text.push_str("  nothing runs\n");
     }
     text
+}
+
+fn state_words(state: &InstanceState) -> String {
+    match state {
+        InstanceState::Starting => "starting".to_owned(),
+        InstanceState::Ready => "ready".to_owned(),
+        InstanceState::Unhealthy => "runs, and its health check fails".to_owned(),
+        InstanceState::Exited { how } => format!("ended: {how}"),
+        InstanceState::Stopping => "being stopped".to_owned(),
+        _ => "in a state that this version does not know".to_owned(),
+    }
 }
 
 async fn entries(place: &Place, service: &ServiceId) -> Fallible<Vec<Entry>> {
@@ -189,7 +201,14 @@ fn pasts(entries: &[Entry]) -> Vec<Past> {
 }
 
 pub(crate) async fn history(place: &Place, args: &OfService, json: bool) -> Fallible<u8> {
-    for past in pasts(&entries(place, &args.service).await?).iter().rev() {
+    let pasts = pasts(&entries(place, &args.service).await?);
+    if pasts.is_empty() {
+        progress(format_args!(
+            "nothing was ever deployed to {}",
+            args.service
+        ));
+    }
+    for past in pasts.iter().rev() {
         let (word, took) = past
             .ended
             .as_ref()
