@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Output, Stdio},
     sync::{
         Arc, Mutex,
@@ -31,7 +31,7 @@ use rollback::{
     store::SqliteJournal,
 };
 use rollback_docker::{ContainerDeployer, Engine};
-use rollback_specimen::Image;
+use rollback_specimen::{Image, Proxy, free_address};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -41,47 +41,20 @@ const LABEL: &str = "io.rollback.test";
 struct Shop {
     name: String,
     folder: TempDir,
-    front: SocketAddr,
-    proxy: Child,
+    proxy: Proxy,
     engine: Engine,
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        let _ = self.proxy.kill();
-        let _ = self.proxy.wait();
-    }
 }
 
 impl Shop {
     async fn open(what: &str) -> Self {
         let name = format!("guard-{what}-{}", std::process::id());
         let folder = tempfile::Builder::new().prefix("gd").tempdir().unwrap();
-        let front = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let config = folder.path().join("haproxy.cfg");
-        let text = format!(
-            "global\n  stats socket {} mode 600 level admin\n\
-             defaults\n  mode http\n  timeout connect 2s\n  timeout client 20s\n  timeout server 20s\n  retries 3\n  option redispatch\n\
-             frontend front\n  bind {front}\n  default_backend shop\nbackend shop\n  balance roundrobin\n",
-            folder.path().join("admin.sock").display()
-        );
-        fs::write(&config, text).unwrap();
-        let proxy = Command::new("haproxy")
-            .arg("-db")
-            .arg("-f")
-            .arg(&config)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("`haproxy`: {error}; install it (Debian: apt-get install haproxy)")
-            });
+        let front = free_address().unwrap();
+        let proxy = Proxy::start(folder.path(), front).unwrap();
+        let proxy = proxy.unwrap_or_else(|| panic!("no HAProxy (Debian: apt-get install haproxy)"));
         let shop = Self {
             name,
             folder,
-            front,
             proxy,
             engine: Engine::from_env().unwrap(),
         };
@@ -143,7 +116,7 @@ impl Shop {
         )
         .unwrap();
         let image = format!("{}:{version}", self.name);
-        let haproxy = format!("{}/shop", self.folder.path().join("admin.sock").display());
+        let haproxy = format!("{}/{}", self.proxy.socket().display(), Proxy::BACKEND);
         self.guard(&[
             "deploy",
             &self.name,
@@ -277,10 +250,10 @@ fn failed(seen: &Seen) -> Vec<&str> {
 async fn stable_users_never_fail_and_have_everything_back_within_a_second() {
     let shop = Shop::open("canary").await;
     // The first deployment adopts what runs; with it, HAProxy lets users in, and they are evidence.
-    let early = Users::come(shop.front);
+    let early = Users::come(shop.proxy.front());
     ended(&shop.deploy("v2", "blue_green").output().unwrap(), 0);
     early.leave();
-    let users = Users::come(shop.front);
+    let users = Users::come(shop.proxy.front());
     let canary = "{ canary: { steps: [10%, 50%, 100%], wait: 5s } }";
     let output = shop.deploy("v3", canary).output().unwrap();
     let seen = users.leave();
@@ -359,7 +332,7 @@ async fn a_program_that_is_interrupted_or_killed_in_the_middle_goes_on_where_it_
     let mut guard = resume();
     guard.kill().unwrap();
     guard.wait().unwrap();
-    let users = Users::come(shop.front);
+    let users = Users::come(shop.proxy.front());
     let output = shop.guard(&["resume", &shop.name]).output().unwrap();
     let seen = users.leave();
     assert!(
@@ -368,7 +341,7 @@ async fn a_program_that_is_interrupted_or_killed_in_the_middle_goes_on_where_it_
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(failed(&seen).is_empty(), "{seen:?}");
-    let answers = ask(shop.front);
+    let answers = ask(shop.proxy.front());
     assert_eq!(answers, Some(("v2".to_owned(), true)));
     let history = shop.guard(&["history", &shop.name]).output().unwrap();
     let history = String::from_utf8(history.stdout).unwrap();

@@ -238,6 +238,11 @@ async fn a_compose_service_stays_what_it_was_in_all_but_the_image() {
 #[tokio::test]
 async fn without_the_right_key_nothing_is_changed_and_nothing_is_lost() {
     let project = Project::up("key").await;
+    let misnamed = format!("{}/wbe", project.name);
+    let (service, image) = (&project.name, project.image("2"));
+    let typo = project.guard(&["deploy", service, &image, "--compose", &misnamed]);
+    let typo = ended(&typo, 2);
+    assert!(typo.contains("nothing to take over"), "{typo}");
     ended(&project.deploy("2"), 0);
     let (key, kept) = (
         project.state().join("guard.key"),

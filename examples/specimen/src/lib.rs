@@ -1,5 +1,6 @@
 //! A static program that misbehaves on request, and images made of it, for the tests, the demos
-//! and the measurements of container adapters: no image needs to be pulled from anywhere.
+//! and the measurements of container adapters: no image needs to be pulled from anywhere. Beside
+//! it an HAProxy of one's own, where one is installed.
 //!
 //! What the program does is said by its environment; `program/main.rs` has the table.
 //!
@@ -10,7 +11,10 @@
 //! assert_eq!(image.context().len() % 512, 0);
 //! ```
 
+mod proxy;
 mod tar;
+
+pub use proxy::{Proxy, free_address};
 
 /// The program: an executable without any other file that it needs.
 pub static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/specimen"));

@@ -1,15 +1,11 @@
 //! What the story is played on: images of a small program, a container that somebody started by
 //! hand, and an HAProxy before it if one is installed.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use rollback::model::ServiceId;
 use rollback_docker::{ContainerDeployer, Engine};
-use rollback_specimen::Image;
+use rollback_specimen::{Image, Proxy, free_address};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -39,16 +35,6 @@ pub(crate) struct Stage {
     _folder: TempDir,
 }
 
-/// An HAProxy of the story's own.
-pub(crate) struct Proxy(Child);
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Stage {
     /// Builds the images, starts version 1 as a person would, and HAProxy before it.
     pub(crate) async fn set(engine: &Engine) -> Fallible<Self> {
@@ -57,8 +43,8 @@ impl Stage {
             .prefix("guard")
             .tempdir()
             .map_err(Trouble::broke)?;
-        let front = free_port()?;
-        let haproxy = Proxy::start(&folder, front)?;
+        let front = free_address().map_err(Trouble::broke)?;
+        let haproxy = Proxy::start(folder.path(), front).map_err(Trouble::broke)?;
         let settings = Settings {
             policy: Some(
                 if haproxy.is_some() {
@@ -68,9 +54,9 @@ impl Stage {
                 }
                 .to_owned(),
             ),
-            haproxy: haproxy.as_ref().and_then(|_| {
-                let socket = folder.path().join("admin.sock");
-                format!("{}/shop", socket.display()).parse::<Haproxy>().ok()
+            haproxy: haproxy.as_ref().and_then(|proxy| {
+                let backend = format!("{}/{}", proxy.socket().display(), Proxy::BACKEND);
+                backend.parse::<Haproxy>().ok()
             }),
             container: Some(name.clone()),
             port: Some(8080),
@@ -195,51 +181,4 @@ async fn listed(engine: &Engine, path: &str, query: &[(&str, &str)]) -> Fallible
     let ids = found.as_array().into_iter().flatten();
     let ids = ids.filter_map(|one| one.get("Id")?.as_str());
     Ok(ids.map(str::to_owned).collect())
-}
-
-impl Proxy {
-    /// None if there is no HAProxy on this machine.
-    fn start(folder: &TempDir, front: SocketAddr) -> Fallible<Option<Self>> {
-        let config = folder.path().join("haproxy.cfg");
-        let text = format!(
-            "global\n    stats socket {} mode 600 level admin\n\
-             defaults\n    mode http\n    timeout connect 2s\n    timeout client 10s\n    timeout server 10s\n    retries 3\n    option redispatch\n\
-             frontend front\n    bind {front}\n    default_backend shop\n\
-             backend shop\n    balance roundrobin\n",
-            folder.path().join("admin.sock").display()
-        );
-        std::fs::write(&config, text).map_err(Trouble::broke)?;
-        let started = Command::new("haproxy")
-            .arg("-db")
-            .arg("-f")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match started {
-            Ok(child) => {
-                let proxy = Self(child);
-                wait_for(front)?;
-                Ok(Some(proxy))
-            }
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(why) => Err(Trouble::broke(format!("haproxy: {why}"))),
-        }
-    }
-}
-
-fn wait_for(front: SocketAddr) -> Fallible<()> {
-    for _ in 0..200 {
-        if std::net::TcpStream::connect(front).is_ok() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    Err(Trouble::broke("HAProxy does not start"))
-}
-
-fn free_port() -> Fallible<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(Trouble::broke)?;
-    listener.local_addr().map_err(Trouble::broke)
 }
