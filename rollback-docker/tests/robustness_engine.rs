@@ -16,6 +16,8 @@ use rollback_core::model::{Outcome, Settled};
 use support::{
     containers::{Bench, until},
     daemon::Daemon,
+    platform::{env, there_and_back, updates_of},
+    proxy::Proxy,
     trial::{Trial, rest},
 };
 
@@ -47,6 +49,57 @@ async fn an_engine_that_is_started_anew_in_the_middle() {
     }
     controller.shutdown().await;
     trial.end("restarted").await;
+}
+
+/// A deployment of a service on a swarm whose engine is started anew once `reached` is so.
+async fn the_swarm_starts_anew(what: &str, reached: impl AsyncFn(&Trial) -> bool) {
+    let mut daemon = Daemon::start(None).await;
+    daemon.manages_a_swarm().await;
+    let bench = Bench::on(daemon.engine(), what).await;
+    let trial = Trial::of_service(bench, 2, |candidate| env(candidate, "EXIT_AFTER=2000")).await;
+    let proxy = Proxy::of(daemon.socket());
+    let controller = trial.controller(&proxy.engine(), MemoryJournal::default());
+    let controller = controller.start().await.unwrap();
+    let deployment = controller.deploy(trial.candidate.clone()).await.unwrap();
+    until(what, || async { reached(&trial).await.then_some(()) }).await;
+    // Its containers go down with it, and the swarm has no leader for a while.
+    daemon.stop();
+    daemon.begin().await;
+    let settled = rest(&deployment).await;
+    println!("{settled:?}\n{}", deployment.explain().await.unwrap());
+    match &settled {
+        Settled::Ended(Outcome::RolledBack { to, .. }) => {
+            assert_eq!(*to, trial.stable.id);
+            trial.only_the_stable_release_runs(what).await;
+            trial.settings_are_given_back(what).await;
+            let updates = updates_of(&trial.service, &proxy.updates());
+            assert_eq!(updates, there_and_back(), "{what}");
+        }
+        Settled::Held(hold) => println!("{hold}"),
+        Settled::Ended(other) => panic!("{other:?}"),
+    }
+    trial.specifications_of_bystanders_stay(what).await;
+    controller.shutdown().await;
+    trial.end(what).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swarm_that_is_started_anew_while_the_candidate_comes() {
+    the_swarm_starts_anew("rolling", async |trial| {
+        !trial.running(&trial.candidate).await.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swarm_that_is_started_anew_during_the_rollback() {
+    the_swarm_starts_anew("back", async |trial| {
+        let path = format!("/services/{}", trial.service);
+        let seen = trial.bench.engine.get(&path, &[]).await.unwrap();
+        let lent = seen["Spec"]["Labels"].get("io.rollback.lent").is_some();
+        lent && seen["Spec"]["UpdateConfig"]["FailureAction"] == "continue"
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use serde_json::json;
 use support::{
     containers::{Bench, until},
     ground::inspect,
+    platform::Platform,
     trial::{Trial, definition, rest},
 };
 
@@ -29,7 +30,7 @@ fn free_port() -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_that_are_removed_by_hand_come_back_and_the_rollback_goes_on() {
-    let trial = Trial::begin("removed", 2).await;
+    let trial = Trial::begin(Platform::Containers, "removed", 2).await;
     let engine = trial.bench.engine.clone();
     let controller = trial.controller(&engine, MemoryJournal::default());
     let controller = controller.start().await.unwrap();
@@ -121,7 +122,7 @@ async fn an_image_that_is_missing_is_refused_before_anything_is_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_controllers_one_release_is_left_and_nothing_is_doubled() {
-    let trial = Trial::begin("two", 2).await;
+    let trial = Trial::begin(Platform::Containers, "two", 2).await;
     let engine = trial.bench.engine.clone();
     // Each with a journal of its own: neither knows of the other.
     let [one, other] = [

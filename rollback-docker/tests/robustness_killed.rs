@@ -31,6 +31,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 use support::{
     containers::Bench,
+    platform::Platform,
     trial::{Trial, policy, rest},
 };
 use tokio::task::JoinSet;
@@ -105,7 +106,7 @@ async fn life(folder: &Path) {
             .unwrap_or(u64::MAX),
     };
     let controller = Controller::builder(&service)
-        .policy(policy(&service))
+        .policy(policy(Platform::Containers, &service))
         .deployer(ContainerDeployer::on(engine.clone()))
         .metrics(DockerMetrics::new(engine))
         .journal(journal)

@@ -91,7 +91,6 @@ impl SwarmDeployer {
             force,
             &settings,
         );
-        self.remembered(service, |memory| memory.lent = true);
         let login = self.login_for(name, request.rolls_back).await;
         match self.send(&look.service, &spec, login).await {
             Ok(()) => Ok(Accepted::default()),

@@ -6,7 +6,8 @@ use std::{
 };
 
 use rollback_core::model::{
-    ArmState, ChangeError, ChangeId, Etag, Observation, ReleaseId, ServiceId, Timestamp, Wanted,
+    ArmState, ChangeError, ChangeId, Etag, InstanceState, Observation, ReleaseId, ServiceId,
+    Timestamp, Wanted,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use super::{
     platform,
     read::{ServiceSeen, TaskSeen, UpdateState, tasks},
     release::{SwarmDefinition, content_in_name, content_of, fingerprint, image_of},
-    specification::{BEGAN_LABEL, CHANGE_LABEL, RELEASE_LABEL, given_back},
+    specification::{BEGAN_LABEL, CHANGE_LABEL, RELEASE_LABEL, given_back, goes_on_whatever_fails},
 };
 
 /// What one look found.
@@ -46,14 +47,28 @@ impl Look {
         now == Some(etag) || now.and_then(specification) == specification(etag)
     }
 
-    /// Swarm's word that it is done with the last update.
-    fn is_completed(&self) -> bool {
+    /// The last update does not need what it borrowed any more. By Swarm's word that it is done,
+    /// after its monitor; on the way back, when everything is replaced: nothing more would follow
+    /// from a failure, and whoever asked for the rollback may not look again.
+    fn is_over(&self) -> bool {
+        let arm = self.seen.arm(&self.release);
+        if arm.is_none_or(|arm| arm.state != ArmState::Ready) {
+            return false;
+        }
         let update = self.service.update.as_ref();
-        update.is_some_and(|update| update.state == UpdateState::Completed)
-            && self
-                .seen
-                .arm(&self.release)
-                .is_some_and(|arm| arm.state == ArmState::Ready)
+        let completed = update.is_some_and(|update| update.state == UpdateState::Completed);
+        completed || (goes_on_whatever_fails(&self.service) && self.is_alone())
+    }
+
+    /// Nothing of another release serves, or is to serve.
+    fn is_alone(&self) -> bool {
+        let others = self
+            .seen
+            .arms
+            .iter()
+            .filter(|arm| arm.release != self.release);
+        let mut instances = others.flat_map(|arm| arm.instances.iter());
+        instances.all(|one| !matches!(one.state, InstanceState::Ready | InstanceState::Starting))
     }
 }
 
@@ -67,20 +82,18 @@ fn fingerprint_of(template: &Value) -> String {
 }
 
 impl SwarmDeployer {
-    /// Looks, and gives back what an update of ours borrowed once Swarm is done with it.
+    /// Looks, and gives back what an update of ours borrowed once it is over: also one that this
+    /// process did not send.
     pub(super) async fn look_and_give_back(&self, of: &ServiceId) -> Result<Look, ChangeError> {
         let look = self.look(of).await?;
-        if !(look.is_completed() && self.remembered(of, |memory| memory.lent)) {
+        if !look.is_over() {
             return Ok(look);
         }
         let Some(spec) = given_back(&look.service, look.began) else {
             return Ok(look);
         };
         match self.send(&look.service, &spec, None).await {
-            Ok(()) => {
-                self.remembered(of, |memory| memory.lent = false);
-                self.look(of).await
-            }
+            Ok(()) => self.look(of).await,
             // The next look tries again.
             Err(error) => {
                 tracing::debug!(service = %of, %error, "the update settings were not given back");
@@ -240,8 +253,8 @@ impl SwarmDeployer {
     pub(super) async fn content_now(&self, name: &str) -> Result<Option<String>, ChangeError> {
         match self.engine.image(name).await {
             Ok(image) => Ok(Some(content_of(&image, name))),
-            // No image, or a name that no image can have.
-            Err(error) if error.status().is_some_and(|status| status < 500) => Ok(None),
+            // No image, or a name that no image can have. Another error says nothing about it.
+            Err(error) if matches!(error.status(), Some(400 | 404)) => Ok(None),
             Err(error) => Err(error.of_look()),
         }
     }

@@ -34,8 +34,6 @@ pub(super) struct Memory {
     pub(super) templates: BTreeMap<String, String>,
     /// Releases whose definitions the store has.
     pub(super) kept: BTreeSet<ReleaseId>,
-    /// This deployer borrowed update settings and has not given them back.
-    pub(super) lent: bool,
     waiting: BTreeMap<String, Instant>,
     /// Since when a task is on its way.
     on_its_way: Option<Instant>,

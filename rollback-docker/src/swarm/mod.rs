@@ -12,7 +12,7 @@
 //! | converge in place | one update; see the table of paces in `pace` |
 //! | stop first | every slot at once stops its instance before it starts the next; with several instances two releases can run beside each other for as long as the slowest takes to stop |
 //! | prompt | containers of this node are looked at too: the end of one, or that its health check failed, is known before Swarm says so of its task |
-//! | what an update borrows | parallelism, delay, order and failure action of the service's `UpdateConfig`; everything else of it, and the whole `RollbackConfig`, stay the user's. Given back by the first look after Swarm completed the update, or by our next update |
+//! | what an update borrows | parallelism, delay, order and failure action of the service's `UpdateConfig`; everything else of it, and the whole `RollbackConfig`, stay the user's. Given back by the first look, of whichever process, after Swarm completed the update; on the way back, after everything is replaced; else by our next update |
 //! | converge beside, weights | unsupported: a service has one template |
 //! | retire | nothing to do: Swarm stops what is not wanted |
 //! | Swarm's own rollback | told with where it came from; no update is sent while it is under way |

@@ -59,6 +59,12 @@ pub(super) fn given_back(service: &ServiceSeen, began: Timestamp) -> Option<Valu
     Some(spec)
 }
 
+/// Swarm neither pauses nor rolls back if an instance of the update fails.
+pub(super) fn goes_on_whatever_fails(service: &ServiceSeen) -> bool {
+    let action = service.spec.pointer("/UpdateConfig/FailureAction");
+    action.and_then(Value::as_str) == Some("continue")
+}
+
 /// The update settings that the user gave.
 pub(super) fn own_settings(service: &ServiceSeen) -> Value {
     let current = service.spec.get("UpdateConfig").unwrap_or(&Value::Null);

@@ -91,6 +91,7 @@ impl Drop for Bench {
             return;
         }
         let (engine, label) = (self.engine.clone(), format!("{TEST}={}", self.name));
+        let tag = super::platform::tag_of(self);
         let swept = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -98,6 +99,7 @@ impl Drop for Bench {
                 .unwrap();
             runtime.block_on(async {
                 sweep(&engine, &label).await;
+                let _ = engine.delete(&format!("/images/{tag}"), &[]).await;
                 let mut shared = SHARED.lock().await;
                 shared.0 -= 1;
                 if shared.0 == 0

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rollback_docker::Engine;
+use serde_json::json;
 
 /// A `dockerd` with its data in a folder of its own, without networks.
 pub(crate) struct Daemon {
@@ -60,7 +61,9 @@ impl Daemon {
         // In a network of its own: an engine without a bridge removes `docker0` where it starts,
         // which is the bridge of the engine that is there already.
         let child = Command::new("unshare")
-            .args(["--net", "--", "dockerd"])
+            .args(["--net", "--", "sh", "-c"])
+            .arg("ip link set lo up && exec dockerd \"$@\"")
+            .arg("dockerd")
             .arg("--data-root")
             .arg(at("data"))
             .arg("--exec-root")
@@ -83,6 +86,13 @@ impl Daemon {
         }
         let log = fs::read_to_string(at("log")).unwrap_or_default();
         panic!("no engine within a minute: {log}");
+    }
+
+    /// Makes it the only node of a swarm.
+    pub(crate) async fn manages_a_swarm(&self) {
+        let here = json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"});
+        let made = self.engine().post("/swarm/init", &[], &here).await;
+        made.unwrap();
     }
 
     /// Ends it as an operating system does, and waits until it is gone.

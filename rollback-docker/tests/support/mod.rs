@@ -9,6 +9,8 @@ pub(crate) mod daemon;
 pub(crate) mod ground;
 pub(crate) mod likeness;
 #[allow(dead_code, reason = "each test file uses a part")]
+pub(crate) mod platform;
+#[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod proxy;
 #[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) mod registry;
@@ -46,9 +48,20 @@ pub(crate) async fn image(engine: &Engine, tag: &str, image: &rollback_specimen:
     engine.build(image.context(), Some(tag)).await.unwrap()
 }
 
-/// Removes all containers with a label, and then the images with that label.
+/// Removes all services and containers with a label, and then the images with that label.
 pub(crate) async fn sweep(engine: &Engine, label: &str) {
     let filters = json!({"label": [label]}).to_string();
+    // There are none where there is no swarm.
+    let services = engine.get("/services", &[("filters", &filters)]).await;
+    for service in services
+        .unwrap_or_default()
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let path = format!("/services/{}", service["ID"].as_str().unwrap());
+        let _ = engine.delete(&path, &[]).await;
+    }
     let query = [("all", "true"), ("filters", filters.as_str())];
     for container in listed(engine, "/containers/json", &query).await {
         let path = format!("/containers/{}", container["Id"].as_str().unwrap());

@@ -1,6 +1,7 @@
 //! A socket in front of an engine that does to requests what networks and engines do on bad days.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use rollback_docker::Engine;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{UnixListener, UnixStream},
@@ -44,6 +46,21 @@ impl Asked<'_> {
     pub(crate) fn changes_something(&self) -> bool {
         self.method == "POST" || self.method == "DELETE"
     }
+
+    /// What it asks for, whomever about: `GET /services/*`.
+    pub(crate) fn kind(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let mut words: Vec<&str> = path.split('/').skip(1).collect();
+        if words.first().is_some_and(|word| word.starts_with("v1.")) {
+            words.remove(0);
+        }
+        if let Some(whom) = words.get_mut(1)
+            && !["json", "create"].contains(whom)
+        {
+            *whom = "*";
+        }
+        format!("{} /{}", self.method, words.join("/"))
+    }
 }
 
 type Plan = dyn Fn(&Asked<'_>) -> Option<Fault> + Send + Sync;
@@ -54,6 +71,10 @@ pub(crate) struct Proxy {
     plan: Arc<Mutex<Arc<Plan>>>,
     /// How often a fault was done.
     pub(crate) faults: Arc<AtomicU32>,
+    /// To which kinds of requests faults were done, where each kind has its own.
+    pub(crate) kinds: Arc<Mutex<BTreeMap<String, u32>>>,
+    /// Whole specifications with which services were updated: those that the engine took.
+    taken: Arc<Mutex<Vec<Value>>>,
     listening: JoinHandle<()>,
 }
 
@@ -66,13 +87,16 @@ impl Proxy {
         let plan: Arc<Mutex<Arc<Plan>>> = Arc::new(Mutex::new(Arc::new(|_: &Asked<'_>| None)));
         let faults = Arc::<AtomicU32>::default();
         let (plans, count) = (Arc::clone(&plan), Arc::clone(&faults));
+        let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let log = Arc::clone(&taken);
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let plan = Arc::clone(&plans.lock().unwrap());
                 let (socket, count) = (socket.clone(), Arc::clone(&count));
+                let log = Arc::clone(&log);
                 tokio::spawn(async move {
                     // A connection that broke is what is to happen.
-                    let _ = serve(stream, &socket, &*plan, &count).await;
+                    let _ = serve(stream, &socket, &*plan, &count, &log).await;
                 });
             }
         });
@@ -80,12 +104,23 @@ impl Proxy {
             folder,
             plan,
             faults,
+            kinds: Arc::default(),
+            taken,
             listening,
         }
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("d.sock")
+    }
+
     pub(crate) fn engine(&self) -> Engine {
-        Engine::at(self.folder.path().join("d.sock"))
+        Engine::at(self.socket())
+    }
+
+    /// The updates of services that the engine took.
+    pub(crate) fn updates(&self) -> Vec<Value> {
+        self.taken.lock().unwrap().clone()
     }
 
     /// From now on.
@@ -99,6 +134,32 @@ impl Proxy {
         self.plan(move |asked| {
             let hit =
                 asked.changes_something() && count.fetch_add(1, Ordering::Relaxed) % nth == nth - 1;
+            hit.then_some(fault)
+        });
+    }
+
+    /// This fault to the first request of each kind but streams, and to each n-th after it: of
+    /// those that change something, and of the others.
+    pub(crate) fn each_of_its_kind(&self, changes: u32, others: u32, fault: Fault) {
+        let counts = Mutex::new(BTreeMap::<String, u32>::new());
+        let kinds = Arc::clone(&self.kinds);
+        self.plan(move |asked| {
+            let kind = asked.kind();
+            if kind == "GET /events" {
+                return None;
+            }
+            let nth = if asked.changes_something() {
+                changes
+            } else {
+                others
+            };
+            let mut counts = counts.lock().unwrap();
+            let count = counts.entry(kind.clone()).or_default();
+            *count += 1;
+            let hit = *count % nth == 1 % nth;
+            if hit {
+                *kinds.lock().unwrap().entry(kind).or_default() += 1;
+            }
             hit.then_some(fault)
         });
     }
@@ -125,6 +186,7 @@ async fn serve(
     socket: &PathBuf,
     plan: &Plan,
     count: &AtomicU32,
+    taken: &Mutex<Vec<Value>>,
 ) -> std::io::Result<()> {
     let request = whole_request(&mut client).await?;
     let first = String::from_utf8_lossy(&request);
@@ -145,16 +207,28 @@ async fn serve(
     }
     let mut engine = UnixStream::connect(socket).await?;
     engine.write_all(&request).await?;
-    if !matches!(
+    let is_update = asked.kind() == "POST /services/*/update";
+    let passed_on = !matches!(
         fault,
         Some(Fault::Half | Fault::PassedThen(_) | Fault::CutAfter)
-    ) {
+    );
+    if passed_on && !is_update {
         copy_bidirectional(&mut client, &mut engine).await?;
         return Ok(());
     }
     // The whole head: then the engine has carried it out.
     let answer = until_blank_line(&mut engine).await?;
+    if is_update && answer.starts_with(b"HTTP/1.1 200") {
+        let begin = request.windows(4).position(|four| four == b"\r\n\r\n");
+        let body = &request[begin.unwrap() + 4..];
+        taken.lock().unwrap().push(serde_json::from_slice(body)?);
+    }
     match fault {
+        _ if passed_on => {
+            client.write_all(&answer).await?;
+            copy_bidirectional(&mut client, &mut engine).await?;
+            Ok(())
+        }
         Some(Fault::PassedThen(status)) => refuse(&mut client, status).await,
         Some(Fault::Half) => client.write_all(&answer[..answer.len() * 2 / 3]).await,
         _ => Ok(()),

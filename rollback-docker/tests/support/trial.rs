@@ -1,25 +1,26 @@
-//! A whole deployment with a rollback: a real controller, real containers, a candidate that falls
-//! ill when it has run for a moment, and what must be true when all is over.
+//! A whole deployment with a rollback: a real controller, real containers or a real Swarm service,
+//! a candidate that falls ill when it has run for a moment, and what must be true when all is over.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rollback::{Controller, ControllerBuilder, Deployment};
 use rollback_core::{
     model::{HoldExit, Outcome, Release, ServiceId, Settled},
     policy::Policy,
-    ports::{Deployer, Journal},
+    ports::Journal,
 };
 use rollback_docker::{ContainerDefinition, ContainerDeployer, DockerMetrics, Engine};
 use serde_json::{Value, json};
 
 use super::{
-    containers::{Bench, health_check},
-    ground::{inspect, left},
-    listed,
+    containers::{Bench, health_check, until},
+    ground::{deploy, inspect},
+    platform::{Platform, env, release_of_service, specification, users_settings},
 };
 
-/// A service whose proven release runs, and somebody else's container beside it.
+/// A service whose proven release runs, and somebody else's container or service beside it.
 pub(crate) struct Trial {
+    pub(crate) platform: Platform,
     pub(crate) bench: Bench,
     pub(crate) service: ServiceId,
     pub(crate) stable: Release,
@@ -28,25 +29,37 @@ pub(crate) struct Trial {
     pub(crate) replicas: u16,
     /// Within which time a release has to be ready.
     pub(crate) converge: &'static str,
-    bystander: (String, Value),
-    broom: ContainerDeployer,
+    /// Where the engine tells of what is somebody else's, and what it told.
+    bystanders: Vec<(String, Value)>,
+    /// What starts and stops containers.
+    broom: Option<ContainerDeployer>,
 }
 
+/// What of a bystander stays as it is, of a container and of a service.
+const STAYS: [&str; 6] = [
+    "/Config",
+    "/HostConfig",
+    "/RestartCount",
+    "/State/Pid",
+    "/Spec",
+    "/Version",
+];
+
 /// Quick, and with all deadlines short enough to be met in a test.
-pub(crate) fn policy(service: &str) -> Policy {
-    policy_within(service, "25s")
+pub(crate) fn policy(platform: Platform, service: &str) -> Policy {
+    policy_within(platform, service, "25s")
 }
 
 /// The same, a release having to be ready within a time.
-fn policy_within(service: &str, converge: &str) -> Policy {
+fn policy_within(platform: Platform, service: &str, converge: &str) -> Policy {
     let policy = json!({
         "service": service,
         "strategy": "rolling",
-        "poll": "200ms",
+        "poll": platform.poll(),
         "bake": "20s",
         "metrics": {"up": {"unit": "state", "per": "instance", "query": "up"}},
         "triggers": [{"name": "down", "when": "up == 'down'", "for": "300ms"}],
-        "verify": {"for": "400ms", "within": "20s"},
+        "verify": {"for": platform.verify(), "within": "20s"},
         "deadlines": {
             "preflight": "40s", "converge": converge, "retire": "20s", "apply": "20s", "doubt": "20s",
         },
@@ -58,12 +71,24 @@ fn policy_within(service: &str, converge: &str) -> Policy {
 impl Trial {
     /// So many containers of the proven release run; the candidate falls ill after a while, with
     /// several containers of it after a longer one.
-    pub(crate) async fn begin(what: &str, replicas: u16) -> Self {
-        let after = (u32::from(replicas) * 1_500).to_string();
-        Self::on(Bench::new(what).await, replicas, |candidate| {
-            candidate.env("SICK_AFTER", after)
-        })
-        .await
+    pub(crate) async fn begin(platform: Platform, what: &str, replicas: u16) -> Self {
+        let bench = Bench::new(what).await;
+        let after = u32::from(replicas) * 1_500;
+        match platform {
+            Platform::Containers => {
+                let after = after.to_string();
+                Self::on(bench, replicas, |candidate| {
+                    candidate.env("SICK_AFTER", after)
+                })
+                .await
+            }
+            Platform::Swarm => {
+                Self::of_service(bench, replicas, |candidate| {
+                    env(candidate, &format!("EXIT_AFTER={after}"));
+                })
+                .await
+            }
+        }
     }
 
     /// So many containers of the proven release run; the candidate differs from it by `differs`.
@@ -77,44 +102,86 @@ impl Trial {
         let candidate = differs(stable.clone()).release("v2").unwrap();
         let stable = stable.release("v1").unwrap();
         let id = bench.run("bystander", &[], network_of_none()).await;
-        let seen = inspect(&bench.engine, &id).await;
         let broom = ContainerDeployer::on(bench.engine.clone());
-        super::ground::deploy(&broom, &service, &stable).await;
+        deploy(&broom, &service, &stable).await;
+        let seen = inspect(&bench.engine, &id).await;
         Self {
+            platform: Platform::Containers,
             bench,
             service,
             stable,
             candidate,
             replicas,
             converge: "25s",
-            bystander: (id, seen),
-            broom,
+            bystanders: vec![(format!("/containers/{id}/json"), seen)],
+            broom: Some(broom),
         }
+    }
+
+    /// The same with a service of the swarm: the candidate's template differs by `differs`.
+    pub(crate) async fn of_service(
+        bench: Bench,
+        replicas: u16,
+        differs: impl FnOnce(&mut Value) + Send,
+    ) -> Self {
+        let service = ServiceId::new(&bench.name).unwrap();
+        let other = format!("{}-bystander", bench.name);
+        let path = format!("/images/{}/tag", bench.image);
+        let query = [("repo", bench.name.as_str()), ("tag", "1")];
+        let tagged = bench.engine.post(&path, &query, &Value::Null).await;
+        tagged.unwrap();
+        let create = async |name: &str, replicas| {
+            let body = specification(&bench, name, replicas);
+            bench.engine.post("/services/create", &[], &body).await
+        };
+        create(&other, 1).await.unwrap();
+        create(service.as_str(), replicas).await.unwrap();
+        let stable = release_of_service(&bench.engine, &service, "stable", |_| {}).await;
+        let candidate = release_of_service(&bench.engine, &service, "candidate", differs).await;
+        let mut trial = Self {
+            platform: Platform::Swarm,
+            bench,
+            service,
+            stable,
+            candidate,
+            replicas,
+            converge: "25s",
+            bystanders: Vec::new(),
+            broom: None,
+        };
+        trial.only_the_stable_release_runs("at first").await;
+        let path = format!("/services/{other}");
+        let seen = trial.bench.engine.get(&path, &[]).await.unwrap();
+        trial.bystanders.push((path, seen));
+        let other = ServiceId::new(other).unwrap();
+        let engine = &trial.bench.engine;
+        let container = until("the bystander", || async {
+            let running = trial.platform.running(engine, &other, &trial.stable);
+            running.await.pop()
+        });
+        let container = container.await;
+        let seen = inspect(engine, &container).await;
+        let path = format!("/containers/{container}/json");
+        trial.bystanders.push((path, seen));
+        trial
     }
 
     /// A controller of the service that reaches the engine this way.
     pub(crate) fn controller(&self, engine: &Engine, journal: impl Journal) -> ControllerBuilder {
-        let deployer = ContainerDeployer::on(engine.clone());
-        let deployer: Arc<dyn Deployer> = Arc::new(deployer);
-        Controller::builder(self.service.as_str())
-            .policy(policy_within(self.service.as_str(), self.converge))
-            .deployer(deployer)
+        let service = self.service.as_str();
+        Controller::builder(service)
+            .policy(policy_within(self.platform, service, self.converge))
+            .deployer(self.platform.deployer(engine))
             .metrics(DockerMetrics::new(engine.clone()))
             .journal(journal)
     }
 
-    /// What runs of the service, by release: the place in the release and the container's id.
+    /// What runs of a release: the containers' ids.
     pub(crate) async fn running(&self, release: &Release) -> Vec<String> {
-        let labels = [
-            format!("io.rollback.service={}", self.service),
-            format!("io.rollback.release={}", release.id),
-        ];
-        let filters = json!({"label": labels, "status": ["running"]}).to_string();
-        let query = [("filters", filters.as_str())];
-        let all = listed(&self.bench.engine, "/containers/json", &query).await;
-        all.iter()
-            .map(|one| one["Id"].as_str().unwrap().to_owned())
-            .collect()
+        let running = self
+            .platform
+            .running(&self.bench.engine, &self.service, release);
+        running.await
     }
 
     /// The proven release runs as it should and nothing else of the service, once the last changes
@@ -152,21 +219,53 @@ impl Trial {
     }
 
     pub(crate) async fn bystander_is_untouched(&self, what: &str) {
-        let (id, before) = &self.bystander;
-        let after = inspect(&self.bench.engine, id).await;
-        for at in ["/Config", "/HostConfig", "/RestartCount", "/State/Pid"] {
-            assert_eq!(
-                before.pointer(at),
-                after.pointer(at),
-                "{what}: {at} of the bystander"
-            );
+        self.stays(what, &STAYS).await;
+    }
+
+    /// The same where an engine was started anew: its containers are others.
+    pub(crate) async fn specifications_of_bystanders_stay(&self, what: &str) {
+        self.stays(what, &["/Spec"]).await;
+    }
+
+    async fn stays(&self, what: &str, which: &[&str]) {
+        for (path, before) in &self.bystanders {
+            let after = self.bench.engine.get(path, &[]).await.unwrap_or_default();
+            for at in which {
+                assert_eq!(
+                    before.pointer(at),
+                    after.pointer(at),
+                    "{what}: {at} of the bystander"
+                );
+            }
         }
+    }
+
+    /// What an update borrowed of the user's settings is given back.
+    pub(crate) async fn settings_are_given_back(&self, what: &str) {
+        let path = format!("/services/{}", self.service);
+        let mut last = Value::Null;
+        for _ in 0..150 {
+            last = self.bench.engine.get(&path, &[]).await.unwrap()["Spec"].clone();
+            if last["UpdateConfig"] == users_settings() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{what}: not given back: {last:#}");
     }
 
     /// Stops the service, and finds nothing left of it.
     pub(crate) async fn end(self, what: &str) {
-        self.broom.stop_service(&self.service).await.unwrap();
-        let left = left(&self.bench.engine, self.service.as_str()).await;
+        let engine = &self.bench.engine;
+        match &self.broom {
+            Some(broom) => broom.stop_service(&self.service).await.unwrap(),
+            None => {
+                // Unless somebody did so already.
+                let path = format!("/services/{}", self.service);
+                let _ = engine.delete(&path, &[]).await;
+            }
+        }
+        let left = self.platform.left(engine, &self.service).await;
         assert_eq!(left, [""; 0], "{what}: left behind");
     }
 }
