@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use rollback::{DeployError, memory::MemoryJournal};
 use rollback_core::model::{Outcome, Settled};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{
     containers::{Bench, until},
     ground::inspect,
-    platform::Platform,
+    platform::{Platform, env, release_of_service},
     trial::{Trial, definition, rest},
 };
 
@@ -30,7 +30,14 @@ fn free_port() -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_that_are_removed_by_hand_come_back_and_the_rollback_goes_on() {
-    let trial = Trial::begin(Platform::Containers, "removed", 2).await;
+    tokio::join!(
+        containers_are_removed(Platform::Containers),
+        containers_are_removed(Platform::Swarm),
+    );
+}
+
+async fn containers_are_removed(platform: Platform) {
+    let trial = Trial::begin(platform, "removed", 2).await;
     let engine = trial.bench.engine.clone();
     let controller = trial.controller(&engine, MemoryJournal::default());
     let controller = controller.start().await.unwrap();
@@ -87,12 +94,20 @@ async fn a_port_that_somebody_has_is_the_reason_of_the_rollback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_is_missing_is_refused_before_anything_is_touched() {
-    let bench = Bench::new("image").await;
     let nowhere = format!("sha256:{}", "0".repeat(64));
-    let trial = Trial::on(bench, 1, |candidate| {
-        candidate.with_image(nowhere, "gone:1")
-    })
-    .await;
+    let bench = Bench::new("image").await;
+    let containers = Trial::on(bench, 1, |candidate| {
+        candidate.with_image(nowhere.clone(), "gone:1")
+    });
+    is_refused(containers.await).await;
+    let bench = Bench::new("image").await;
+    let service = Trial::of_service(bench, 1, |candidate| {
+        candidate["ContainerSpec"]["Image"] = json!(nowhere);
+    });
+    is_refused(service.await).await;
+}
+
+async fn is_refused(trial: Trial) {
     let before = trial.running(&trial.stable).await;
     let engine = trial.bench.engine.clone();
     let controller = trial.controller(&engine, MemoryJournal::default());
@@ -122,7 +137,14 @@ async fn an_image_that_is_missing_is_refused_before_anything_is_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_controllers_one_release_is_left_and_nothing_is_doubled() {
-    let trial = Trial::begin(Platform::Containers, "two", 2).await;
+    tokio::join!(
+        two_controllers(Platform::Containers),
+        two_controllers(Platform::Swarm),
+    );
+}
+
+async fn two_controllers(platform: Platform) {
+    let trial = Trial::begin(platform, "two", 2).await;
     let engine = trial.bench.engine.clone();
     // Each with a journal of its own: neither knows of the other.
     let [one, other] = [
@@ -130,10 +152,16 @@ async fn of_two_controllers_one_release_is_left_and_nothing_is_doubled() {
         trial.controller(&engine, MemoryJournal::default()),
     ];
     let (one, other) = (one.start().await.unwrap(), other.start().await.unwrap());
-    let third = definition(&trial.bench.image)
-        .replicas(2)
-        .env("VERSION", "v3");
-    let third = third.release("v3").unwrap();
+    let third = match platform {
+        Platform::Containers => {
+            let third = definition(&trial.bench.image).replicas(2);
+            third.env("VERSION", "v3").release("v3").unwrap()
+        }
+        Platform::Swarm => {
+            let edit = |template: &mut Value| env(template, "VERSION=v3");
+            release_of_service(&engine, &trial.service, "third", edit).await
+        }
+    };
     let (first, second) = tokio::join!(
         one.deploy(trial.candidate.clone()),
         other.deploy(third.clone()),

@@ -1,5 +1,6 @@
 //! `kill -9` of a real controller after every record of its journal, while a deployment on real
-//! containers fails and is rolled back. The process is this test program once more.
+//! containers, or of a real Swarm service, fails and is rolled back. The process is this test
+//! program once more.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,19 +26,22 @@ use rollback_core::{
     model::{Release, Seq, ServiceId},
     ports::{Batch, Durability, Journal, JournalError, Lease, ReleaseStore},
 };
-use rollback_docker::{ContainerDeployer, DockerMetrics};
+use rollback_docker::DockerMetrics;
 use rollback_store::SqliteJournal;
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 use support::{
     containers::Bench,
-    platform::Platform,
+    platform::{Platform, there_and_back, updates_of},
+    proxy::Proxy,
     trial::{Trial, policy, rest},
 };
 use tokio::task::JoinSet;
 
 /// The folder of a run, in the environment of the process that is to be killed.
 const FOLDER: &str = "ROLLBACK_KILLED_FOLDER";
+/// What it deploys to.
+const PLATFORM: &str = "ROLLBACK_KILLED_PLATFORM";
 /// After which record it is killed.
 const DIES_AT: &str = "ROLLBACK_KILLED_AT";
 /// How many deployments go on at the same time.
@@ -98,16 +102,22 @@ async fn life(folder: &Path) {
     let candidate: Release =
         serde_json::from_slice(&fs::read(folder.join("candidate.json")).unwrap()).unwrap();
     let engine = support::engine();
+    let platform = match std::env::var(PLATFORM).unwrap().as_str() {
+        "Swarm" => Platform::Swarm,
+        _ => Platform::Containers,
+    };
+    let journal = Arc::new(SqliteJournal::open(folder.join("journal.db")).unwrap());
+    let releases = Arc::clone(&journal).release_store().unwrap();
     let journal = Deadly {
-        journal: Arc::new(SqliteJournal::open(folder.join("journal.db")).unwrap()),
+        journal,
         dies_at: std::env::var(DIES_AT)
             .ok()
             .and_then(|at| at.parse().ok())
             .unwrap_or(u64::MAX),
     };
     let controller = Controller::builder(&service)
-        .policy(policy(Platform::Containers, &service))
-        .deployer(ContainerDeployer::on(engine.clone()))
+        .policy(policy(platform, &service))
+        .deployer(platform.deployer_keeping(&engine, releases))
         .metrics(DockerMetrics::new(engine))
         .journal(journal)
         .owner("killed")
@@ -144,38 +154,59 @@ fn as_the_process_that_is_killed() {
         .block_on(life(Path::new(&folder)));
 }
 
-/// One life of the process; how it ended.
-async fn lives(folder: &Path, dies_at: u64) -> ExitStatus {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "as_the_process_that_is_killed"])
-        .env(FOLDER, folder)
-        .env(DIES_AT, dies_at.to_string())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(folder.join("stderr")).unwrap());
-    tokio::task::spawn_blocking(move || command.status().unwrap())
-        .await
-        .unwrap()
-}
-
 /// A service whose next release cannot be started.
 struct Run {
     trial: Trial,
     folder: tempfile::TempDir,
+    /// Counts what arrives of all lives.
+    proxy: Proxy,
 }
 
 impl Run {
-    async fn begin() -> Self {
+    async fn begin(platform: Platform) -> Self {
         let bench = Bench::new("killed").await;
-        let trial = Trial::on(bench, 1, |candidate| {
-            candidate.with_config("Entrypoint", json!(["/nowhere"]))
-        })
-        .await;
+        let trial = match platform {
+            Platform::Containers => {
+                Trial::on(bench, 1, |candidate| {
+                    candidate.with_config("Entrypoint", json!(["/nowhere"]))
+                })
+                .await
+            }
+            Platform::Swarm => {
+                Trial::of_service(bench, 1, |candidate| {
+                    candidate["ContainerSpec"]["Command"] = json!(["/nowhere"]);
+                })
+                .await
+            }
+        };
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("service"), trial.service.as_str()).unwrap();
         let candidate = serde_json::to_vec(&trial.candidate).unwrap();
         fs::write(folder.path().join("candidate.json"), candidate).unwrap();
-        Self { trial, folder }
+        let proxy = Proxy::of(trial.bench.engine.to_string());
+        Self {
+            trial,
+            folder,
+            proxy,
+        }
+    }
+
+    /// One life of the process; how it ended.
+    async fn lives(&self, dies_at: u64) -> ExitStatus {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let folder = self.folder.path();
+        let socket = self.proxy.socket();
+        command
+            .args(["--exact", "as_the_process_that_is_killed"])
+            .env(FOLDER, folder)
+            .env(PLATFORM, format!("{:?}", self.trial.platform))
+            .env(DIES_AT, dies_at.to_string())
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("stderr")).unwrap());
+        tokio::task::spawn_blocking(move || command.status().unwrap())
+            .await
+            .unwrap()
     }
 
     async fn records(&self) -> Vec<Entry> {
@@ -186,7 +217,7 @@ impl Run {
 
     /// The last life, which nobody ends; then all is in order.
     async fn ends_well(self, what: &str) -> Vec<Entry> {
-        let status = lives(self.folder.path(), u64::MAX).await;
+        let status = self.lives(u64::MAX).await;
         let told = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         assert!(status.success(), "{what}: {}", told("stderr"));
         assert_eq!(
@@ -197,15 +228,19 @@ impl Run {
         );
         self.trial.only_the_stable_release_runs(what).await;
         self.trial.bystander_is_untouched(what).await;
+        if self.trial.platform == Platform::Swarm {
+            let updates = updates_of(&self.trial.service, &self.proxy.updates());
+            assert_eq!(updates, there_and_back(), "{what}");
+        }
         let records = self.records().await;
         self.trial.end(what).await;
         records
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_once_after_any_record_it_ends_in_the_proven_release() {
-    let whole = Run::begin().await.ends_well("never killed").await;
+/// A run for each record, killed after it.
+async fn killed_once_after_any_record(platform: Platform) {
+    let whole = Run::begin(platform).await.ends_well("never killed").await;
     let last = whole.last().unwrap().seq.get();
     println!("{last} records");
     let mut runs = JoinSet::new();
@@ -214,8 +249,8 @@ async fn killed_once_after_any_record_it_ends_in_the_proven_release() {
             runs.join_next().await.unwrap().unwrap();
         }
         runs.spawn(async move {
-            let run = Run::begin().await;
-            let status = lives(run.folder.path(), dies_at).await;
+            let run = Run::begin(platform).await;
+            let status = run.lives(dies_at).await;
             // What is a little quicker this time may write a record less.
             assert!(
                 !status.success() || dies_at + 3 > last,
@@ -231,8 +266,18 @@ async fn killed_once_after_any_record_it_ends_in_the_proven_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_again_and_again_it_ends_in_the_proven_release() {
-    let run = Run::begin().await;
+async fn killed_once_after_any_record_it_ends_in_the_proven_release() {
+    killed_once_after_any_record(Platform::Containers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_once_after_any_record_a_service_ends_in_the_proven_release_by_one_update() {
+    killed_once_after_any_record(Platform::Swarm).await;
+}
+
+/// One run, killed until it cannot be killed any more.
+async fn killed_again_and_again(platform: Platform) {
+    let run = Run::begin(platform).await;
     let mut kills = 0_u64;
     loop {
         // Each life begins with a record of its own, and gets a little further: some not far
@@ -243,7 +288,7 @@ async fn killed_again_and_again_it_ends_in_the_proven_release() {
             .last()
             .map_or(0, |entry| entry.seq.get());
         let further = 3 + kills % 4;
-        if lives(run.folder.path(), last + further).await.success() {
+        if run.lives(last + further).await.success() {
             break;
         }
         kills += 1;
@@ -252,4 +297,14 @@ async fn killed_again_and_again_it_ends_in_the_proven_release() {
     println!("{kills} kills");
     assert!(kills > 3, "{kills} kills only");
     run.ends_well("killed again and again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_it_ends_in_the_proven_release() {
+    killed_again_and_again(Platform::Containers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_a_service_ends_in_the_proven_release_by_one_update() {
+    killed_again_and_again(Platform::Swarm).await;
 }

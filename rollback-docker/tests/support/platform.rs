@@ -173,15 +173,20 @@ pub(crate) fn specification(bench: &Bench, name: &str, replicas: u16) -> Value {
 pub(crate) async fn release_of_service(
     engine: &Engine,
     service: &ServiceId,
-    called: &str,
+    name: &str,
     edit: impl FnOnce(&mut Value) + Send,
 ) -> Release {
     let swarm = SwarmDeployer::new(engine.clone());
     let made = swarm.release_with(service, |template| {
-        template["ContainerSpec"]["Labels"][ARM] = json!(called);
+        called(template, name);
         edit(template);
     });
     made.await.unwrap()
+}
+
+/// Calls the release of a template so.
+pub(crate) fn called(template: &mut Value, name: &str) {
+    template["ContainerSpec"]["Labels"][ARM] = json!(name);
 }
 
 /// One more variable in the environment of a template.

@@ -58,24 +58,9 @@ impl Yard {
         ServiceId::new(spec["Name"].as_str().unwrap()).unwrap()
     }
 
-    /// Updates a service as somebody else would: the newest version, and no questions.
+    /// Updates a service as somebody else would.
     pub(crate) async fn update(&self, service: &ServiceId, change: impl Fn(&mut Value)) {
-        for _ in 0..20 {
-            let seen = self.inspect(service).await;
-            let mut spec = seen["Spec"].clone();
-            change(&mut spec);
-            let version = seen["Version"]["Index"].to_string();
-            let path = format!("/services/{service}/update");
-            match self
-                .engine
-                .post(&path, &[("version", &version)], &spec)
-                .await
-            {
-                Ok(_) => return,
-                Err(error) => assert!(error.to_string().contains("out of sequence"), "{error}"),
-            }
-        }
-        panic!("{service} is updated by others all the time");
+        update(&self.engine, service, change).await;
     }
 
     pub(crate) async fn inspect(&self, service: &ServiceId) -> Value {
@@ -121,6 +106,39 @@ impl Yard {
         let left = super::listed(&self.engine, "/images/json", &query).await;
         assert!(left.is_empty(), "left behind: {left:?}");
     }
+}
+
+/// Updates a service as somebody else would: the newest version, and no questions.
+pub(crate) async fn update(engine: &Engine, service: &ServiceId, change: impl Fn(&mut Value)) {
+    update_by(engine, service, &[], change).await;
+}
+
+/// Has Swarm go back to what it remembers, as `docker service rollback` does.
+pub(crate) async fn roll_back(engine: &Engine, service: &ServiceId) {
+    update_by(engine, service, &[("rollback", "previous")], |_| {}).await;
+}
+
+async fn update_by(
+    engine: &Engine,
+    service: &ServiceId,
+    how: &[(&str, &str)],
+    change: impl Fn(&mut Value),
+) {
+    let path = format!("/services/{service}");
+    for _ in 0..20 {
+        let seen = engine.get(&path, &[]).await.unwrap();
+        let mut spec = seen["Spec"].clone();
+        change(&mut spec);
+        let version = seen["Version"]["Index"].to_string();
+        let mut query = vec![("version", version.as_str())];
+        query.extend(how);
+        let path = format!("{path}/update");
+        match engine.post(&path, &query, &spec).await {
+            Ok(_) => return,
+            Err(error) => assert!(error.to_string().contains("out of sequence"), "{error}"),
+        }
+    }
+    panic!("{service} is updated by others all the time");
 }
 
 /// Swarm takes names of up to 63 characters.

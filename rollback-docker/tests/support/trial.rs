@@ -29,6 +29,7 @@ pub(crate) struct Trial {
     pub(crate) replicas: u16,
     /// Within which time a release has to be ready.
     pub(crate) converge: &'static str,
+    pub(crate) strategy: &'static str,
     /// Where the engine tells of what is somebody else's, and what it told.
     bystanders: Vec<(String, Value)>,
     /// What starts and stops containers.
@@ -47,14 +48,14 @@ const STAYS: [&str; 6] = [
 
 /// Quick, and with all deadlines short enough to be met in a test.
 pub(crate) fn policy(platform: Platform, service: &str) -> Policy {
-    policy_within(platform, service, "25s")
+    policy_within(platform, service, "rolling", "25s")
 }
 
 /// The same, a release having to be ready within a time.
-fn policy_within(platform: Platform, service: &str, converge: &str) -> Policy {
+fn policy_within(platform: Platform, service: &str, strategy: &str, converge: &str) -> Policy {
     let policy = json!({
         "service": service,
-        "strategy": "rolling",
+        "strategy": strategy,
         "poll": platform.poll(),
         "bake": "20s",
         "metrics": {"up": {"unit": "state", "per": "instance", "query": "up"}},
@@ -113,6 +114,7 @@ impl Trial {
             candidate,
             replicas,
             converge: "25s",
+            strategy: "rolling",
             bystanders: vec![(format!("/containers/{id}/json"), seen)],
             broom: Some(broom),
         }
@@ -124,18 +126,28 @@ impl Trial {
         replicas: u16,
         differs: impl FnOnce(&mut Value) + Send,
     ) -> Self {
+        Self::of_service_with(bench, replicas, |_| {}, differs).await
+    }
+
+    /// The same with more in the specification.
+    pub(crate) async fn of_service_with(
+        bench: Bench,
+        replicas: u16,
+        more: impl Fn(&mut Value),
+        differs: impl FnOnce(&mut Value) + Send,
+    ) -> Self {
         let service = ServiceId::new(&bench.name).unwrap();
         let other = format!("{}-bystander", bench.name);
         let path = format!("/images/{}/tag", bench.image);
         let query = [("repo", bench.name.as_str()), ("tag", "1")];
         let tagged = bench.engine.post(&path, &query, &Value::Null).await;
         tagged.unwrap();
-        let create = async |name: &str, replicas| {
-            let body = specification(&bench, name, replicas);
-            bench.engine.post("/services/create", &[], &body).await
-        };
-        create(&other, 1).await.unwrap();
-        create(service.as_str(), replicas).await.unwrap();
+        let mut guarded = specification(&bench, service.as_str(), replicas);
+        more(&mut guarded);
+        for body in [specification(&bench, &other, 1), guarded] {
+            let path = "/services/create";
+            bench.engine.post(path, &[], &body).await.unwrap();
+        }
         let stable = release_of_service(&bench.engine, &service, "stable", |_| {}).await;
         let candidate = release_of_service(&bench.engine, &service, "candidate", differs).await;
         let mut trial = Self {
@@ -146,6 +158,7 @@ impl Trial {
             candidate,
             replicas,
             converge: "25s",
+            strategy: "rolling",
             bystanders: Vec::new(),
             broom: None,
         };
@@ -169,8 +182,9 @@ impl Trial {
     /// A controller of the service that reaches the engine this way.
     pub(crate) fn controller(&self, engine: &Engine, journal: impl Journal) -> ControllerBuilder {
         let service = self.service.as_str();
+        let policy = policy_within(self.platform, service, self.strategy, self.converge);
         Controller::builder(service)
-            .policy(policy_within(self.platform, service, self.converge))
+            .policy(policy)
             .deployer(self.platform.deployer(engine))
             .metrics(DockerMetrics::new(engine.clone()))
             .journal(journal)
