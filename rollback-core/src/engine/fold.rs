@@ -1,6 +1,6 @@
 //! Inputs into the state: what was seen, read and answered, before anything is decided on it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Engine,
@@ -10,7 +10,8 @@ use super::{
 use crate::{
     entry::{Input, Step},
     model::{
-        Answer, ArmState, InstanceState, MetricId, Observation, Reading, Sample, Timestamp, Weight,
+        Answer, ArmState, ChangeError, InstanceState, MetricId, Observation, Reading, Sample,
+        Timestamp, Weight,
     },
     ports::NotifyError,
 };
@@ -41,7 +42,7 @@ impl Engine {
             Input::PolicyOffered { digest, policy } => {
                 self.state
                     .policies
-                    .insert(digest.clone(), std::sync::Arc::clone(policy));
+                    .insert(digest.clone(), Arc::clone(policy));
             }
             Input::Hinted => self.in_flight.hinted = true,
             Input::Readings { answers } => {
@@ -52,6 +53,7 @@ impl Engine {
                 if self.in_flight.observe == Some(*asked_at) {
                     self.in_flight.observe = None;
                 }
+                self.state.unseen = result.as_ref().err().map(why_nothing_was_seen);
                 match result {
                     Ok(observation) => self.fold_observation(at, *asked_at, observation),
                     Err(_) => self.in_flight.observe_after = at.after(Duration::from_secs(1)),
@@ -112,7 +114,7 @@ impl Engine {
         let Some(active) = &mut self.state.active else {
             return;
         };
-        let policy = std::sync::Arc::clone(&active.policy);
+        let policy = Arc::clone(&active.policy);
         let stale_after = stale_after(active);
         if active.stage == Stage::Preflight {
             active.baseline.get_or_insert_with(Vec::new);
@@ -276,4 +278,15 @@ fn before_the_deployment(answer: &Answer) -> Option<(MetricId, Reading)> {
         };
     }
     Some((answer.metric.clone(), reading))
+}
+
+/// A look sends nothing, so whether it was sent is not said.
+fn why_nothing_was_seen(error: &ChangeError) -> Arc<str> {
+    match error {
+        ChangeError::NotSent { why, .. }
+        | ChangeError::MaybeSent { why }
+        | ChangeError::Refused { why }
+        | ChangeError::Unsupported { why } => Arc::from(why.as_str()),
+        ChangeError::Conflict { .. } => Arc::from(error.to_string()),
+    }
 }

@@ -22,6 +22,7 @@ impl Engine {
             active: None,
             outcomes: self.state.outcomes.clone(),
             seen: self.state.seen.clone(),
+            unseen: self.state.unseen.clone(),
             notices: BTreeMap::new(),
             carried: self.state.carried.clone(),
             left_tasks: BTreeMap::new(),

@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) active: Option<Active>,
     pub(super) outcomes: VecDeque<(DeploymentId, Outcome)>,
     pub(super) seen: Option<Seen>,
+    /// Why the last look saw nothing.
+    pub(super) unseen: Option<Arc<str>>,
     pub(super) notices: BTreeMap<NoticeKey, PendingNotice>,
     /// What an older deployment did that cannot be taken back, and that no promotion has sealed.
     pub(super) scar: Option<Irreversible>,

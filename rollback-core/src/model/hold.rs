@@ -118,10 +118,12 @@ pub enum HoldReason {
         /// What happened.
         why: Arc<str>,
     },
-    /// The platform has not answered for longer than a step may take.
+    /// The platform could not be looked at for longer than a step may take.
     PlatformUnreachable {
         /// Since when.
         since: Timestamp,
+        /// How the last look failed, if any was answered.
+        why: Option<Arc<str>>,
     },
     /// The kill switch is on.
     Killed {
@@ -189,9 +191,13 @@ impl fmt::Display for HoldReason {
                 "somebody else deployed {release}; resume to watch it, or abort to leave it alone"
             ),
             Self::RollbackFailed { why } => write!(f, "the rollback failed: {why}"),
-            Self::PlatformUnreachable { since } => {
+            Self::PlatformUnreachable { since, why: None } => {
                 write!(f, "the platform has not answered since {since}")
             }
+            Self::PlatformUnreachable {
+                since,
+                why: Some(why),
+            } => write!(f, "the platform was last seen at {since}: {why}"),
             Self::Killed { order } => write!(f, "the kill switch is on ({order})"),
             Self::Faulted { why } => write!(f, "an input could not be handled: {why}"),
         }

@@ -113,6 +113,15 @@ impl World {
         self.version += 1;
     }
 
+    /// What the platform shows, if it can be looked at.
+    pub(super) fn look(&self) -> Result<Observation, ChangeError> {
+        if self.no_look.is_empty() {
+            Ok(self.observe())
+        } else {
+            Err(ChangeError::not_sent(&self.no_look))
+        }
+    }
+
     pub(super) fn observe(&self) -> Observation {
         let arms: Vec<ArmObservation> = self
             .wanted

@@ -36,6 +36,7 @@ pub(crate) struct World {
     /// What each metric says of each arm, per second of the story.
     pub(super) values: BTreeMap<(String, Option<Arm>), String>,
     pub(super) blind: bool,
+    pub(super) no_look: String,
     /// Releases that cannot be started again.
     gone: Vec<ReleaseId>,
     pub(super) platform_rollback: Option<rollback_core::model::PlatformRollback>,
@@ -68,6 +69,7 @@ impl World {
             late: Late::default(),
             values: BTreeMap::new(),
             blind: false,
+            no_look: String::new(),
             gone: Vec::new(),
             platform_rollback: None,
             replaced: None,
@@ -183,6 +185,7 @@ impl World {
             }
             ["metrics", "unreachable"] => self.blind = true,
             ["metrics", "reachable"] => self.blind = false,
+            ["looks", "fail:", why @ ..] => self.no_look = why.join(" "),
             ["platform", "starts", release, "slowly"] => {
                 self.sick.insert(id(release), ArmState::Converging);
             }
@@ -351,7 +354,7 @@ impl World {
             }
             Effect::Observe { asked_at } => vec![Input::Observed {
                 asked_at,
-                result: Ok(self.observe()),
+                result: self.look(),
             }],
             Effect::Read(reads) => vec![Input::Readings {
                 answers: reads.requests.iter().map(|ask| self.read(ask)).collect(),

@@ -6,7 +6,7 @@ use crate::{
         state::{Active, RunningStep},
     },
     entry::Step,
-    model::{ArmState, Explanation, Figure, Timestamp},
+    model::{ArmState, Explanation, Figure, HoldReason, Timestamp},
 };
 
 /// The rule by which a platform that refuses a step ends a deployment; it is no word about the
@@ -72,6 +72,7 @@ impl Engine {
             && at >= step.deadline
             && waits_for_platform
             && self.sees_platform(at, active)
+            && !is_out_of_sight(active)
             && (!active.is_stopped_by_a_person() || self.is_stuck(active, step))
         {
             let allowed = step.deadline.since(step.entered).as_secs_f64();
@@ -97,4 +98,10 @@ impl Engine {
             None => step.good_since.is_none(),
         }
     }
+}
+
+/// What could not be looked at is not late: when it can, the step begins anew.
+fn is_out_of_sight(active: &Active) -> bool {
+    let hold = active.hold.as_ref();
+    hold.is_some_and(|hold| matches!(hold.reason, HoldReason::PlatformUnreachable { .. }))
 }

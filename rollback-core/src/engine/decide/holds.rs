@@ -56,8 +56,9 @@ impl Engine {
                 .seen
                 .as_ref()
                 .map_or(active.opened_at, |seen| seen.asked_at);
+            let why = self.state.unseen.clone();
             return held(
-                HoldReason::PlatformUnreachable { since },
+                HoldReason::PlatformUnreachable { since, why },
                 &[HoldExit::DataReturns, HoldExit::RollBack, HoldExit::Abort],
             );
         }
