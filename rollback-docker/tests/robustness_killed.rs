@@ -45,7 +45,7 @@ const PLATFORM: &str = "ROLLBACK_KILLED_PLATFORM";
 /// After which record it is killed.
 const DIES_AT: &str = "ROLLBACK_KILLED_AT";
 /// How many deployments go on at the same time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 /// A journal whose process is killed as soon as a record is written.
 #[derive(Debug)]

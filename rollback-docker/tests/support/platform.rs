@@ -56,7 +56,7 @@ impl Platform {
     pub(crate) fn verify(self) -> &'static str {
         match self {
             Self::Containers => "400ms",
-            Self::Swarm => "1200ms",
+            Self::Swarm => "2s",
         }
     }
 
