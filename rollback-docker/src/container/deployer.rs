@@ -184,6 +184,8 @@ impl ContainerDeployer {
 #[async_trait]
 impl Deployer for ContainerDeployer {
     fn capabilities(&self) -> Capabilities {
+        // Shown as soon as it is written, and of two that follow the same record the engine takes one:
+        // one that is still on its way when it is given up need not be waited for.
         Capabilities::least(Duration::ZERO)
             .with_compare_and_set()
             .with_tags()

@@ -174,6 +174,8 @@ impl fmt::Debug for SwarmDeployer {
 #[async_trait]
 impl Deployer for SwarmDeployer {
     fn capabilities(&self) -> Capabilities {
+        // Shown as soon as it is taken. A request that is still on its way when it is given up is
+        // sent for one version: of it and a new attempt at most one is taken, so nobody waits.
         let can = Capabilities::least(Duration::ZERO)
             .with_compare_and_set()
             .with_tags()
