@@ -19,7 +19,7 @@ pub(crate) const RATE: u32 = 40;
 /// Users are at work so long before the bad release comes,
 pub(crate) const BEFORE: Duration = Duration::from_secs(3);
 /// and so long after all is over.
-pub(crate) const AFTERWARDS: Duration = Duration::from_secs(5);
+pub(crate) const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How often it is looked how a service is, and where its doors are.
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// An answer that takes longer is a failed request to its user,
