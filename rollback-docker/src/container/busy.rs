@@ -49,10 +49,15 @@ impl Told {
         self.busy.entry(id.to_owned()).or_insert_with(Instant::now);
         let now = listed.get("State");
         let same = |last: &&Value| last.pointer("/State/Status") == now;
-        let last = self.last.get(id);
-        last.filter(same)
-            .cloned()
-            .unwrap_or_else(|| on_its_way(listed))
+        let last = self.last.get(id).filter(same).cloned();
+        let Some(mut last) = last else {
+            return on_its_way(listed);
+        };
+        let told = last.pointer_mut("/State/Health/Status");
+        if let Some((told, now)) = told.zip(health(listed)) {
+            *told = json!(now);
+        }
+        last
     }
 }
 
@@ -74,6 +79,18 @@ pub(crate) async fn told(shared: &Shared, listed: &Value) -> Result<Option<Value
         locked(&shared.told).tells(id, container);
     }
     Ok(answer)
+}
+
+/// The word of the health check within the words for people.
+fn health(listed: &Value) -> Option<&'static str> {
+    let status = listed.get("Status").and_then(Value::as_str)?;
+    let words = [
+        ("(healthy)", "healthy"),
+        ("(unhealthy)", "unhealthy"),
+        ("(health: starting)", "starting"),
+    ];
+    let mut words = words.into_iter();
+    words.find_map(|(end, word)| status.ends_with(end).then_some(word))
 }
 
 /// What is sure of it: neither that it runs nor that it does not.
@@ -116,6 +133,10 @@ mod tests {
             json!({"Id": "c", "State": {"Status": "running", "Health": {"Status": "healthy"}}});
         told.tells("c", &runs);
         assert_eq!(told.meanwhile(&listed("running")), runs);
+        let mut sick = listed("running");
+        sick["Status"] = json!("Up 7 seconds (unhealthy)");
+        let sick = facts(&told.meanwhile(&sick));
+        assert_eq!(sick.health.as_deref(), Some("unhealthy"));
         let ended = facts(&told.meanwhile(&listed("exited")));
         assert_eq!((ended.status, ended.health), (Status::Other, None));
         assert!(!told.is_slow("c"), "not yet");

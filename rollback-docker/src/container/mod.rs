@@ -13,6 +13,7 @@
 //! | converge in place, stop first | everything is stopped, then it is started |
 //! | retire | the container's own stop signal, its grace period, then it is removed |
 //! | ready | the health check says `healthy`; without one, it has run for a moment |
+//! | failing | it cannot be made or started; it was started again twice and is not ready; or of all that run none passes its health check (Swarm would end them too): what needs long to start needs a start period |
 //!
 //! The definition of each release is kept on the engine beside the record, in the environment of
 //! another container that is never started, which also keeps the image from being removed: values

@@ -62,6 +62,11 @@ const AT_ONCE: usize = 16;
 /// [`ReadError::BadQuery`], since only a person can mend that; an engine that does not answer is
 /// [`ReadError::Unreachable`].
 ///
+/// The engine measures once a second, and some (20.10) answer only when they have measured again: what
+/// is of CPU, memory, network or processes takes up to a second, and so does each poll and each
+/// pre-flight that asks for it. The same from the application, such as
+/// `process_resident_memory_bytes`, is there at once.
+///
 /// Rates compare with the look nearest to the begin of the window, at least 0.9 s ago. The first
 /// question after a container's start asks the engine twice, which takes up to two seconds.
 ///

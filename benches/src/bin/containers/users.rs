@@ -21,7 +21,7 @@ pub(crate) const BEFORE: Duration = Duration::from_secs(3);
 /// and so long after all is over.
 pub(crate) const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How often it is looked how a service is, and where its doors are.
-pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// An answer that takes longer is a failed request to its user,
 const PATIENCE: Duration = Duration::from_secs(1);
 /// who waits for it so long, to see whose fault it is.
