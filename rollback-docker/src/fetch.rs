@@ -101,7 +101,10 @@ fn in_words(reference: &str, error: EngineError) -> EngineError {
             "; log in to its registry (`docker login`), and see its name",
         ),
         (false, true) => (404, "; push it, and see its name"),
-        (false, false) => (status, ""),
+        (false, false) => (
+            status,
+            "; see that its registry answers, or build or load the image",
+        ),
     };
     EngineError::Answer {
         status,
