@@ -145,13 +145,27 @@ impl Guarded {
     }
 }
 
-/// Which rule, and what it saw: without the release's id, and cut.
+/// Which rule, and what it saw: without the release's id, digests abbreviated, and cut.
 fn shortly(text: &str) -> String {
     let text = text.split_once(": ").map_or(text, |(_, why)| why);
     let text = text.replace('|', "/");
-    let mut short: String = text.chars().take(100).collect();
-    if short.len() < text.len() {
-        short.push('…');
+    let mut short = String::new();
+    let mut digits = 0;
+    for letter in text.chars() {
+        digits = if letter.is_ascii_hexdigit() {
+            digits + 1
+        } else {
+            0
+        };
+        match digits {
+            0..=8 => short.push(letter),
+            9 => short.push('…'),
+            _ => {}
+        }
     }
-    short
+    let mut cut: String = short.chars().take(100).collect();
+    if cut.len() < short.len() {
+        cut.push('…');
+    }
+    cut
 }
