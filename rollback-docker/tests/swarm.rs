@@ -227,7 +227,11 @@ async fn swarms_own_rollback_is_told_to_its_end_and_not_disturbed() {
         "Delay": 1_000_000_000});
     let update = json!({"Parallelism": 0, "FailureAction": "rollback", "Monitor": 5_000_000_000_u64,
         "Order": "stop-first"});
-    let users = json!({"RollbackConfig": rollback, "UpdateConfig": update});
+    // What ended is started anew too late to be restored in passing.
+    let mut template = yard.template(&["N=1"]);
+    template["RestartPolicy"]["Delay"] = json!(20_000_000_000_u64);
+    let users =
+        json!({"RollbackConfig": rollback, "UpdateConfig": update, "TaskTemplate": template});
     let (service, stable) = ready(&yard, &swarm, &users).await;
     let bad = yard
         .release(&swarm, &service, &["N=2", "EXIT_AFTER=3000"])

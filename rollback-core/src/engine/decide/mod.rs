@@ -17,7 +17,7 @@ mod tasks;
 mod verdicts;
 mod watched;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Engine,
@@ -30,6 +30,10 @@ use crate::{
     model::{ChangeError, HoldReason, Seq, Timestamp},
     ports::{NotifyError, PermitDecision},
 };
+
+/// On the way back users wait: what could not be sent is tried again after so long at most. A
+/// request every few seconds is nothing to a platform, and its deadline is near.
+const PATIENCE_ON_THE_WAY_BACK: Duration = Duration::from_secs(2);
 
 /// A notice is tried so often.
 const NOTICE_ATTEMPTS: u32 = 8;
@@ -180,8 +184,8 @@ impl Engine {
             }) => SentState::NotTaken {
                 why: Arc::from(why.as_str()),
                 retry_at: retry_after_ms.map_or_else(
-                    || at.after(back_off(report.id.attempt)),
-                    |millis| at.after(std::time::Duration::from_millis(millis)),
+                    || at.after(patience(active, report.id.attempt)),
+                    |millis| at.after(Duration::from_millis(millis)),
                 ),
             },
             Err(ChangeError::Conflict { .. }) => SentState::NotTaken {
@@ -204,6 +208,16 @@ impl Engine {
             id: report.id.clone(),
             to,
         }
+    }
+}
+
+/// How long after an attempt that was not sent the next one follows.
+fn patience(active: &Active, attempt: u32) -> Duration {
+    let patience = back_off(attempt);
+    if active.rolls_back() {
+        patience.min(PATIENCE_ON_THE_WAY_BACK)
+    } else {
+        patience
     }
 }
 
