@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::Value;
 
-use crate::{Engine, EngineError, Image, client::Body};
+use crate::{Engine, EngineError, Image, client::Body, image::split};
 
 /// So long a fetch may take.
 const FETCH: Duration = Duration::from_secs(30 * 60);
@@ -18,8 +18,9 @@ impl Engine {
     /// As [`image`](Self::image), and the registry's own words: that there is no such image, or
     /// that it wants a login.
     pub async fn fetch(&self, reference: &str) -> Result<Image, EngineError> {
-        let (name, version) = named(reference);
-        let query = [("fromImage", name), ("tag", version)];
+        let (name, version) = split(reference);
+        // Without any version all tags would be fetched.
+        let query = [("fromImage", name), ("tag", version.unwrap_or("latest"))];
         let patient = self.clone().timeout(FETCH);
         let login = self.login(reference).await?;
         let told = patient
@@ -51,19 +52,6 @@ impl Engine {
             found => found,
         }
     }
-}
-
-/// A name and its tag or digest. Without any, all tags would be fetched.
-fn named(reference: &str) -> (&str, &str) {
-    let (name, digest) = match reference.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (reference, None),
-    };
-    // A colon before the last slash is a port.
-    let tag = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
-    let name_alone = tag.map_or(name, |(name, _)| name);
-    let version = digest.or_else(|| tag.map(|(_, tag)| tag));
-    (name_alone, version.unwrap_or("latest"))
 }
 
 /// What the engine says at the end of a fetch that did not work: its answer itself says 200.
@@ -115,20 +103,6 @@ fn in_words(reference: &str, error: EngineError) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reference_is_a_name_and_a_version() {
-        for (reference, expected) in [
-            ("shop", ("shop", "latest")),
-            ("shop:2", ("shop", "2")),
-            ("r.example:5000/shop", ("r.example:5000/shop", "latest")),
-            ("r.example:5000/shop:2", ("r.example:5000/shop", "2")),
-            ("shop@sha256:aa", ("shop", "sha256:aa")),
-            ("r:5/shop:2@sha256:aa", ("r:5/shop", "sha256:aa")),
-        ] {
-            assert_eq!(named(reference), expected, "{reference}");
-        }
-    }
 
     #[test]
     fn a_fetch_that_fails_says_so_in_its_last_line() {

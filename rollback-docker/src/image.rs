@@ -63,17 +63,25 @@ pub struct Image {
     pub config: Value,
 }
 
+/// The name in a reference, and its digest, else its tag.
+pub(crate) fn split(reference: &str) -> (&str, Option<&str>) {
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (reference, None),
+    };
+    // A colon before the last slash is a port.
+    let tagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    let version = digest.or_else(|| tagged.map(|(_, tag)| tag));
+    (tagged.map_or(name, |(name, _)| name), version)
+}
+
 impl Image {
     /// The digest by which it can be fetched again, under this name if it has several.
     #[must_use]
     pub fn digest_of(&self, name: &str) -> Option<&str> {
-        let name = name.split('@').next().unwrap_or(name);
-        let tagless = match name.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => name,
-            _ => name,
-        };
+        let (name, _) = split(name);
         let digests = || self.repo_digests.iter().map(String::as_str);
-        let under = |digest: &&str| digest.split('@').next() == Some(tagless);
+        let under = |digest: &&str| split(digest).0 == name;
         digests().find(under).or_else(|| digests().next())
     }
 }
@@ -157,6 +165,20 @@ mod tests {
             "{error}"
         );
         assert!(matches!(built(b""), Err(EngineError::Garbled { .. })));
+    }
+
+    #[test]
+    fn a_reference_is_a_name_and_a_version() {
+        for (reference, expected) in [
+            ("shop", ("shop", None)),
+            ("shop:2", ("shop", Some("2"))),
+            ("r.example:5000/shop", ("r.example:5000/shop", None)),
+            ("r.example:5000/shop:2", ("r.example:5000/shop", Some("2"))),
+            ("shop@sha256:aa", ("shop", Some("sha256:aa"))),
+            ("r:5/shop:2@sha256:aa", ("r:5/shop", Some("sha256:aa"))),
+        ] {
+            assert_eq!(split(reference), expected, "{reference}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::Image;
+use crate::{Image, image::split};
 
 /// A label that we write into a template when its image had to be named by its bare id: what the
 /// image was called. It is not part of what makes a release.
@@ -191,10 +191,7 @@ pub(super) fn content_in_name(image: &str) -> Option<&str> {
 
 /// What an image is: its digest under this name where it has one, else its id.
 pub(super) fn content_of(image: &Image, name: &str) -> String {
-    let untagged = match name.rsplit_once(':') {
-        Some((before, tag)) if !tag.contains('/') => before,
-        _ => name,
-    };
+    let (untagged, _) = split(name);
     let mut digests = image.repo_digests.iter();
     let digest = digests.find_map(|digest| {
         let digest = digest.strip_prefix(untagged)?;
