@@ -261,6 +261,22 @@ async fn a_script_that_hangs_is_killed_with_all_its_processes() {
     assert_eq!(bench.state(&v1).await, Some(ArmState::Ready));
 }
 
+/// A controller that is cut off between its word and its signals, or another that looks meanwhile.
+#[tokio::test]
+async fn a_script_is_not_called_killed_while_it_runs() {
+    let bench = Scripted::new(plain);
+    let (v1, v2) = (release("v1", ""), release("v2", "hangs"));
+    bench.converge(&v1, IN_PLACE).await.unwrap();
+    bench.converge(&v2, IN_PLACE).await.unwrap();
+    let runs = bench.dir.path().join("state/shop/runs");
+    fs::write(runs.join("d1.s2.a1/killed"), "timed-out").unwrap();
+    assert!(!processes(bench.dir.path()).is_empty());
+    let state = bench.state(&v2).await;
+    assert!(matches!(state, Some(ArmState::Failing { .. })), "{state:?}");
+    let left = processes(bench.dir.path());
+    assert!(left.is_empty(), "still running: {left:?}");
+}
+
 #[tokio::test]
 async fn a_script_killed_from_outside_leaves_a_doubt() {
     let bench = Scripted::new(plain);

@@ -35,9 +35,6 @@ use crate::{
 /// How often a running command's log is looked at; the longest pause while a group is killed.
 const LOOK: Duration = Duration::from_millis(500);
 
-const TIMED_OUT: &str = "timed-out";
-const CANCELLED: &str = "cancelled";
-
 /// Waits for the command and writes down how it ended, whether or not the controller still lives.
 const SHELL: &str =
     r#""$@"; code=$?; printf %s "$code" >"$0.new" && mv -f "$0.new" "$0"; exit "$code""#;
@@ -64,6 +61,31 @@ pub(crate) enum Ended {
     Cancelled,
     /// It is gone, and nobody knows how: killed from outside, or the machine went down.
     Vanished,
+}
+
+/// Why we killed a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Killed {
+    TimedOut,
+    Cancelled,
+}
+
+impl Killed {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl From<Killed> for Ended {
+    fn from(why: Killed) -> Self {
+        match why {
+            Killed::TimedOut => Self::TimedOut,
+            Killed::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
 /// How far a command is.
@@ -162,37 +184,42 @@ impl Run {
         Ok(())
     }
 
-    /// How far it is. Kills what is over its time, also if an earlier controller had started it.
+    /// How far it is. Kills what is over its time, and what somebody began to kill, also if an
+    /// earlier controller had started it: it has ended when nothing of it is left.
     pub(crate) fn progress(&self) -> Result<Progress, StateError> {
         let Some(record) = self.record()? else {
             return Ok(Progress::NotStarted);
         };
-        if let Some(ended) = self.written_end() {
-            return Ok(Progress::Ended(ended));
+        if let Some(code) = self.exit_status() {
+            return Ok(Progress::Ended(Ended::Exit(code)));
         }
-        let Some(leader) = record.leader() else {
-            // The end is written before the shell is gone; it may be there by now.
-            let ended = self.written_end().unwrap_or(Ended::Vanished);
-            return Ok(Progress::Ended(ended));
-        };
-        if now() <= record.started_at.after(record.time_out) {
-            return Ok(Progress::Running {
-                since: record.started_at,
-            });
+        if let Some(leader) = record.leader() {
+            let why = match self.killed() {
+                Some(why) => why,
+                None if now() > record.started_at.after(record.time_out) => Killed::TimedOut,
+                None => {
+                    return Ok(Progress::Running {
+                        since: record.started_at,
+                    });
+                }
+            };
+            self.kill(&record, &leader, why);
+            let killed = || Ended::from(why);
+            return Ok(Progress::Ended(
+                self.exit_status().map_or_else(killed, Ended::Exit),
+            ));
         }
-        self.kill(&record, &leader, TIMED_OUT);
-        Ok(Progress::Ended(
-            self.written_end().unwrap_or(Ended::TimedOut),
-        ))
+        // The end is written before the shell is gone; it may be there by now.
+        Ok(Progress::Ended(self.written_end()))
     }
 
     /// Kills what runs, with everything that it started.
     pub(crate) fn cancel(&self) -> Result<(), StateError> {
-        if self.written_end().is_none()
+        if self.exit_status().is_none()
             && let Some(record) = self.record()?
             && let Some(leader) = record.leader()
         {
-            self.kill(&record, &leader, CANCELLED);
+            self.kill(&record, &leader, Killed::Cancelled);
         }
         Ok(())
     }
@@ -227,7 +254,7 @@ impl Run {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => {
                     if let (Some(leader), Ok(Some(record))) = (&leader, self.record()) {
-                        self.kill(&record, leader, TIMED_OUT);
+                        self.kill(&record, leader, Killed::TimedOut);
                     }
                     break;
                 }
@@ -237,31 +264,48 @@ impl Run {
             }
         }
         let _ = self.log().cut();
-        self.written_end().unwrap_or(Ended::Vanished)
+        self.written_end()
     }
 
-    fn kill(&self, record: &Record, leader: &ProcessIdentity, why: &str) {
-        let path = self.dir.join("killed");
-        if let Err(error) = fs::write(&path, why) {
-            tracing::warn!(%error, path = %path.display(), "why a script was killed is not written down");
+    /// Writes down why, unless a reason stands there already, and kills.
+    fn kill(&self, record: &Record, leader: &ProcessIdentity, why: Killed) {
+        if self.killed().is_none() {
+            let path = self.killed_path();
+            if let Err(error) = fs::write(&path, why.text()) {
+                tracing::warn!(%error, path = %path.display(), "why a script was killed is not written down");
+            }
+            let limit = duration_text(record.time_out);
+            self.log()
+                .note(&format!("killed: {} (its limit was {limit})", why.text()));
         }
-        let limit = duration_text(record.time_out);
-        self.log()
-            .note(&format!("killed: {why} (its limit was {limit})"));
         kill_group(&record.marker, leader);
     }
 
-    /// An end that was written down: an exit status is the truth, also if it came at the last moment.
-    fn written_end(&self) -> Option<Ended> {
-        let exit = fs::read_to_string(self.exit_path()).ok();
-        if let Some(code) = exit.and_then(|text| text.trim().parse().ok()) {
-            return Some(Ended::Exit(code));
+    /// The end of what is not there any more: an exit status is the truth, also if it came at the
+    /// last moment.
+    fn written_end(&self) -> Ended {
+        match (self.exit_status(), self.killed()) {
+            (Some(code), _) => Ended::Exit(code),
+            (None, Some(why)) => why.into(),
+            (None, None) => Ended::Vanished,
         }
-        match fs::read_to_string(self.dir.join("killed")).ok()?.as_str() {
-            TIMED_OUT => Some(Ended::TimedOut),
-            CANCELLED => Some(Ended::Cancelled),
-            _ => None,
-        }
+    }
+
+    fn exit_status(&self) -> Option<i32> {
+        fs::read_to_string(self.exit_path())
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Why somebody began to kill it. Written before the first signal, so what is killed may still
+    /// run.
+    fn killed(&self) -> Option<Killed> {
+        let text = fs::read_to_string(self.killed_path()).ok()?;
+        [Killed::TimedOut, Killed::Cancelled]
+            .into_iter()
+            .find(|why| why.text() == text)
     }
 
     fn make(&self) -> Result<(), StateError> {
@@ -290,6 +334,10 @@ impl Run {
 
     fn exit_path(&self) -> PathBuf {
         self.dir.join("exit")
+    }
+
+    fn killed_path(&self) -> PathBuf {
+        self.dir.join("killed")
     }
 }
 
