@@ -17,12 +17,14 @@
 //! | `build` | an image of a git commit: [`Source`] |
 //! | `last_words` | [`last_words`]: what containers left behind, for the explanation |
 //! | `metrics` | [`DockerMetrics`]: what the engine knows of containers, as metrics |
+//! | `digest` | digests of definitions and of names |
 //! | `container` | containers as a platform: [`ContainerDeployer`] |
 //! | `swarm` | [`SwarmDeployer`]: Swarm services |
 
 mod build;
 mod client;
 mod container;
+mod digest;
 mod error;
 mod events;
 mod fetch;

@@ -7,11 +7,14 @@ use rollback_core::model::{Definition, Release, ReleaseId, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{
+use super::names::OURS;
+use crate::{
+    Image,
     digest::{canonical, digest},
-    names::OURS,
 };
-use crate::Image;
+
+/// Digits of a release's id.
+const DIGITS: usize = 24;
 
 /// How the containers of one release are made: an image that cannot change, and what the engine is
 /// to be told besides, in the engine's own words (the body of `POST /containers/create`), less what
@@ -169,7 +172,7 @@ impl ContainerDefinition {
     pub(crate) fn id(&self, key: Option<&Secret<Vec<u8>>>) -> Result<ReleaseId, DefinitionError> {
         let mut same = self.clone();
         same.registry_digest = None;
-        let id = digest(canonical(&same.value()?).as_bytes(), key);
+        let id = digest(canonical(&same.value()?), key, DIGITS);
         ReleaseId::new(id).map_err(|error| DefinitionError(error.to_string()))
     }
 

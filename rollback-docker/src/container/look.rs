@@ -19,7 +19,6 @@ use super::{
     claims,
     definition::ContainerDefinition,
     desired::{Desired, SCHEMA},
-    digest::digest,
     facts::Facts,
     fetching::Fetch,
     names,
@@ -27,7 +26,7 @@ use super::{
     plan::Sizes,
     record::{KEPT, Record},
 };
-use crate::{Engine, EngineError, Image};
+use crate::{Engine, EngineError, Image, digest::digest};
 
 /// What everybody who works on one service shares.
 #[derive(Debug)]
@@ -94,7 +93,7 @@ impl Sight {
             return base.to_owned();
         }
         let wanted = self.desired.wanted.to_string();
-        let digest = digest(format!("{wanted} {}", strangers.join(" ")).as_bytes(), None);
+        let digest = digest(format!("{wanted} {}", strangers.join(" ")), None, 24);
         format!("{base}+{digest}")
     }
 }

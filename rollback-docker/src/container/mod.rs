@@ -40,7 +40,6 @@ mod claims;
 mod definition;
 mod deployer;
 mod desired;
-mod digest;
 mod facts;
 mod fetching;
 mod look;

@@ -1,7 +1,8 @@
 //! What things are called on the engine: names that two controllers cannot both give, and labels.
 
 use rollback_core::model::{ReleaseId, ServiceId};
-use sha2::{Digest as _, Sha256};
+
+use crate::digest::digest;
 
 /// Which service an object of ours belongs to.
 pub(crate) const SERVICE: &str = "io.rollback.service";
@@ -57,7 +58,7 @@ fn part(text: &str) -> String {
         .take(LONGEST)
         .map(|c| if plain(c) { c } else { '-' })
         .collect();
-    format!("{legible}_{}", hex(&Sha256::digest(text), 12))
+    format!("{legible}_{}", digest(text, None, 12))
 }
 
 /// Whether a text ends as the parts end that stand for other texts.
@@ -65,13 +66,6 @@ fn has_digest(text: &str) -> bool {
     text.rsplit_once('_').is_some_and(|(_, end)| {
         end.len() == 12 && end.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
     })
-}
-
-/// The first digits of a digest.
-pub(crate) fn hex(bytes: &[u8], digits: usize) -> String {
-    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(digits);
-    text
 }
 
 #[cfg(test)]

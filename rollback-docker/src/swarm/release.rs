@@ -5,9 +5,12 @@ use std::fmt;
 use rollback_core::model::{ChangeError, Definition, Release, ReleaseId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-use crate::{Image, image::split};
+use crate::{
+    Image,
+    digest::{canonical, digest},
+    image::split,
+};
 
 /// A label that we write into a template when its image had to be named by its bare id: what the
 /// image was called. It is not part of what makes a release.
@@ -115,9 +118,7 @@ impl SwarmDefinition {
                 container.insert("Image".to_owned(), Value::String(image));
             }
         }
-        let mut text = String::new();
-        canonical(&normal, &mut text);
-        let digest = digest(&text);
+        let digest = fingerprint(&normal);
         let short: String = self
             .name()
             .rsplit('/')
@@ -127,7 +128,6 @@ impl SwarmDefinition {
             .filter(char::is_ascii_graphic)
             .take(80)
             .collect();
-        let digest = digest.get(..16).unwrap_or(&digest);
         ReleaseId::new(format!("{short}-{digest}")).map_err(ChangeError::refused)
     }
 
@@ -205,10 +205,7 @@ pub(super) fn content_of(image: &Image, name: &str) -> String {
 
 /// What tells two templates apart to the letter.
 pub(super) fn fingerprint(value: &Value) -> String {
-    let mut text = String::new();
-    canonical(value, &mut text);
-    let digest = digest(&text);
-    digest.get(..16).unwrap_or(&digest).to_owned()
+    digest(canonical(&without_what_is_empty(value)), None, 16)
 }
 
 fn renamed(mut template: Value, image: &str) -> Value {
@@ -218,36 +215,16 @@ fn renamed(mut template: Value, image: &str) -> Value {
     template
 }
 
-fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// One text for one meaning: keys in order, nothing that is empty. Engines differ in whether they
-/// say `{}` or nothing.
-fn canonical(value: &Value, out: &mut String) {
+/// Engines differ in whether they say `{}` or nothing.
+fn without_what_is_empty(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().filter(|(_, value)| !is_empty(value)).collect();
-            entries.sort_by_key(|(key, _)| key.as_str());
-            out.push('{');
-            for (key, value) in entries {
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(value, out);
-                out.push(',');
-            }
-            out.push('}');
+            let said = map.iter().filter(|(_, value)| !is_empty(value));
+            said.map(|(key, value)| (key.clone(), without_what_is_empty(value)))
+                .collect()
         }
-        Value::Array(items) => {
-            out.push('[');
-            for item in items {
-                canonical(item, out);
-                out.push(',');
-            }
-            out.push(']');
-        }
-        plain => out.push_str(&plain.to_string()),
+        Value::Array(items) => items.iter().map(without_what_is_empty).collect(),
+        plain => plain.clone(),
     }
 }
 

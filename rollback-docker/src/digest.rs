@@ -2,14 +2,10 @@
 
 use std::fmt::Write as _;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use rollback_core::model::Secret;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-
-use super::names::hex;
-
-/// Digits of a release's id.
-const DIGITS: usize = 24;
 
 /// JSON with sorted keys and without blanks.
 pub(crate) fn canonical(value: &Value) -> String {
@@ -51,30 +47,26 @@ fn write_canonical(text: &mut String, value: &Value) {
     }
 }
 
-/// SHA-256, or HMAC-SHA-256 (RFC 2104) with a key.
-pub(crate) fn digest(bytes: &[u8], key: Option<&Secret<Vec<u8>>>) -> String {
-    let Some(key) = key else {
-        return hex(&Sha256::digest(bytes), DIGITS);
+/// The first hexadecimal digits of SHA-256, or of HMAC-SHA-256 (RFC 2104) with a key.
+pub(crate) fn digest(
+    bytes: impl AsRef<[u8]>,
+    key: Option<&Secret<Vec<u8>>>,
+    digits: usize,
+) -> String {
+    let whole = match key {
+        Some(key) => {
+            #[allow(
+                clippy::expect_used,
+                reason = "RFC 2104 pads a short key and digests a long one"
+            )]
+            let keyed = Hmac::<Sha256>::new_from_slice(key.expose()).expect("a key of any length");
+            keyed.chain_update(bytes).finalize().into_bytes()
+        }
+        None => Sha256::digest(bytes),
     };
-    let mut block = [0_u8; 64];
-    let key = if key.expose().len() > block.len() {
-        Sha256::digest(key.expose()).to_vec()
-    } else {
-        key.expose().clone()
-    };
-    for (place, byte) in block.iter_mut().zip(&key) {
-        *place = *byte;
-    }
-    let mixed = |with: u8| block.map(|byte| byte ^ with);
-    let inner = Sha256::new()
-        .chain_update(mixed(0x36))
-        .chain_update(bytes)
-        .finalize();
-    let outer = Sha256::new()
-        .chain_update(mixed(0x5c))
-        .chain_update(inner)
-        .finalize();
-    hex(&outer, DIGITS)
+    let mut text: String = whole.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.truncate(digits);
+    text
 }
 
 #[cfg(test)]
@@ -106,7 +98,7 @@ mod tests {
                 "60e431591ee0b67f0d8a26aa",
             ),
         ] {
-            assert_eq!(digest(text.as_bytes(), Some(&Secret::new(key))), expected);
+            assert_eq!(digest(text, Some(&Secret::new(key)), 24), expected);
         }
     }
 }
