@@ -137,7 +137,7 @@ async fn a_fixed_port_is_handed_over() {
 async fn a_process_that_ignores_the_friendly_signal_is_killed_with_its_children() {
     let bench = Bench::new();
     let stubborn = bench
-        .script("trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & while :; do sleep 1; done")
+        .script("trap '' TERM; sh -c 'trap \"\" TERM; echo armed; while :; do sleep 1; done' & while :; do sleep 1; done")
         .stop_grace(Duration::from_millis(300))
         .release("v1")
         .unwrap();
@@ -146,6 +146,7 @@ async fn a_process_that_ignores_the_friendly_signal_is_killed_with_its_children(
         .await
         .unwrap();
     bench.until_ready(&stubborn).await;
+    bench.until_said(&stubborn, "armed", 1).await;
     assert!(processes(bench.dir.path()).len() >= 2);
     let dir = bench.dir.path().join("shop/logs");
     bench.stop().await;
@@ -162,7 +163,7 @@ async fn a_process_that_ignores_the_friendly_signal_is_killed_with_its_children(
 async fn a_friendly_process_ends_its_own_way() {
     let bench = Bench::new();
     let polite = bench
-        .script("trap 'echo saved; exit 0' TERM; while :; do sleep 0.05; done")
+        .script("trap 'echo saved; exit 0' TERM; echo armed; while :; do sleep 0.05; done")
         .release("v1")
         .unwrap();
     bench
@@ -170,6 +171,7 @@ async fn a_friendly_process_ends_its_own_way() {
         .await
         .unwrap();
     bench.until_ready(&polite).await;
+    bench.until_said(&polite, "armed", 1).await;
     bench.stop().await;
     let words = bench
         .deployer

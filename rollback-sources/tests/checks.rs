@@ -22,8 +22,8 @@ use support::{Reply, Server, nobody, of_instance, ok, page, read, value};
 /// What each metric of the six checks reads of a server.
 async fn readings(address: &str) -> BTreeMap<String, Result<Sample, ReadError>> {
     let limits = Limits::default()
-        .connect(Duration::from_millis(200))
-        .total(Duration::from_millis(300));
+        .connect(Duration::from_secs(1))
+        .total(Duration::from_secs(2));
     let source = HttpHealth::new(limits).unwrap();
     let fragment = web_service_checks();
     let mut readings = BTreeMap::new();

@@ -24,7 +24,7 @@ const TEXT: &str =
     "queue 7\nbroken NaN\nrequests_total{code=\"200\"} 1\nrequests_total{code=\"500\"} 2\n";
 
 fn limits() -> Limits {
-    Limits::default().total(Duration::from_millis(300))
+    Limits::default().total(Duration::from_secs(2))
 }
 
 fn secret() -> Secret<String> {

@@ -23,8 +23,8 @@ use support::{
 
 fn source() -> HttpHealth {
     let limits = Limits::default()
-        .connect(Duration::from_millis(200))
-        .total(Duration::from_millis(300))
+        .connect(Duration::from_secs(1))
+        .total(Duration::from_secs(2))
         .body_bytes(1000);
     HttpHealth::new(limits).unwrap()
 }

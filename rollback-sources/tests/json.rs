@@ -28,7 +28,7 @@ const BODY: &str = r#"{"status":"degraded","error_rate":1.5,"availability":99.5,
     "checks":{"database":{"ok":false}},"nothing":null,"list":[1],"dotted.name":7}"#;
 
 fn limits() -> Limits {
-    Limits::default().total(Duration::from_millis(300))
+    Limits::default().total(Duration::from_secs(2))
 }
 
 fn source() -> HttpJson {

@@ -274,7 +274,7 @@ impl MetricSourceHarness for Conformance {
     }
 
     async fn unreachable(&self) -> Option<Arc<dyn MetricSource>> {
-        let limits = Limits::default().total(Duration::from_millis(300));
+        let limits = Limits::default().total(Duration::from_secs(2));
         let source = PrometheusApi::new(self.mute.url(""), limits).unwrap();
         Some(Arc::new(
             source.bearer_token(Secret::new("hunter2".to_owned())),

@@ -41,8 +41,8 @@ const TOTAL: &str = r#"requests_total{release="{{release}}"}"#;
 
 fn source() -> PrometheusText {
     let limits = Limits::default()
-        .connect(Duration::from_millis(200))
-        .total(Duration::from_millis(300));
+        .connect(Duration::from_secs(1))
+        .total(Duration::from_secs(2));
     PrometheusText::of_instances("/metrics", limits).unwrap()
 }
 
@@ -127,9 +127,9 @@ async fn a_server_that_never_answers_is_unreachable_in_time() {
     let server = Server::start(|_| Reply::Hang).await;
     let began = Instant::now();
     let why = unreachable(read(&source(), of_instance(value("queue"), &server.address)).await);
-    let expected = format!("no answer from {} within 300ms", server.url("/metrics"));
+    let expected = format!("no answer from {} within 2s", server.url("/metrics"));
     assert_eq!(why, expected);
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Bench {
             .health(
                 HealthCheck::http("/health")
                     .every(Duration::from_millis(100))
-                    .timeout(Duration::from_millis(200)),
+                    .timeout(Duration::from_secs(1)),
             )
     }
 

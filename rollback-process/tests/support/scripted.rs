@@ -44,7 +44,7 @@ impl Scripted {
                 self.dir.path().join("platform").to_string_lossy(),
             )
             .env("BENCH", self.dir.path().to_string_lossy())
-            .accepted_after(Duration::from_millis(300));
+            .accepted_after(Duration::from_secs(1));
         self.deployer = extend(deployer);
     }
 
