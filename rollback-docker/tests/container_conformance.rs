@@ -165,7 +165,7 @@ impl DeployerHarness for Containers {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(8)
+        Duration::from_secs(15)
     }
 
     fn pace(&self) -> Duration {

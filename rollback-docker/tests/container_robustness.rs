@@ -185,7 +185,9 @@ async fn a_name_or_a_port_that_somebody_has_is_a_reason_until_it_is_free() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_is_not_there_is_refused_and_what_crashes_says_how() {
     let yard = Yard::new("image").await;
-    let (service, deployer) = (yard.service("a"), yard.deployer());
+    // What crashes is not to be taken for what runs, however late a busy machine lets it crash.
+    let deployer = yard.deployer().steady_after(Duration::from_secs(3));
+    let service = yard.service("a");
     let v1 = yard.release("v1");
     deploy(&deployer, &service, &v1).await;
     let missing = format!("sha256:{}", "0".repeat(64));
@@ -218,7 +220,7 @@ async fn an_image_that_is_not_there_is_refused_and_what_crashes_says_how() {
         let instance = &seen.arm(&crashes.id).unwrap().instances[0];
         assert!(instance.restarts >= 2, "{instance:?}");
         assert_ne!(instance.state, InstanceState::Ready);
-        assert!(seen.is_ready(&v1.id) || seen.arm(&v1.id).is_some());
+        assert!(seen.is_ready(&v1.id), "{seen:?}");
         let words = deployer.last_words(&service, &crashes.id, 10).await;
         assert!(
             words.iter().any(|line| line.contains("told to end")),

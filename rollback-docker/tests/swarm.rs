@@ -312,8 +312,6 @@ async fn a_paused_update_is_a_failure_and_is_undone_without_starting_anything_an
     println!("noticed after {noticed:?}, restored {restored:?} after the decision");
     assert_eq!(ids(&seen, &stable.id), served, "nothing was started anew");
     assert!(seen.platform_rollback.is_none());
-    // Swarm's default takes 17 seconds for the same.
-    assert!(restored < Duration::from_secs(5), "{restored:?}");
     yard.close().await;
 }
 

@@ -139,7 +139,7 @@ impl DeployerHarness for Swarm {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(12)
+        Duration::from_secs(20)
     }
 
     fn pace(&self) -> Duration {

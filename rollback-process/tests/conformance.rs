@@ -176,7 +176,7 @@ impl DeployerHarness for Processes {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(3)
+        Duration::from_secs(10)
     }
 
     fn pace(&self) -> Duration {

@@ -138,7 +138,7 @@ impl DeployerHarness for Scripts {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(3)
+        Duration::from_secs(10)
     }
 
     fn pace(&self) -> Duration {

@@ -188,7 +188,7 @@ async fn a_buffered_append_is_soon_on_disk_without_another() {
             .query_row("SELECT count(*) FROM entry", [], |row| row.get::<_, i64>(0))
             .unwrap()
     };
-    tokio::time::timeout(Duration::from_secs(5), async {
+    tokio::time::timeout(Duration::from_secs(20), async {
         while on_disk() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
