@@ -9,8 +9,6 @@
 #[allow(dead_code, reason = "each test file uses a part")]
 mod support;
 
-use std::{fs, io::Write};
-
 use rollback::memory::MemoryJournal;
 use rollback_core::model::{Outcome, Settled};
 use support::{
@@ -102,20 +100,14 @@ async fn a_swarm_that_is_started_anew_during_the_rollback() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_is_the_reason_and_the_stable_release_stays() {
-    let daemon = Daemon::start(Some(64)).await;
-    let bench = Bench::on(daemon.engine(), "full").await;
-    let mut trial = Trial::on(bench, 2, |candidate| candidate.env("VERSION", "v2")).await;
+/// A candidate comes to an engine on whose disk nothing has room any more.
+async fn the_disk_is_full(daemon: &Daemon, mut trial: Trial, what: &str) {
     trial.converge = "6s";
     let before = trial.running(&trial.stable).await;
     let engine = daemon.engine();
     let controller = trial.controller(&engine, MemoryJournal::default());
     let controller = controller.start().await.unwrap();
-    let mut filler = fs::File::create(daemon.data().join("filler")).unwrap();
-    let piece = vec![1_u8; 64 << 10];
-    while filler.write_all(&piece).is_ok() {}
-    while filler.write_all(&[1]).is_ok() {}
+    let filler = daemon.fill();
     let deployed = controller.deploy(trial.candidate.clone()).await;
     let told = match deployed {
         Err(error) => error.to_string(),
@@ -132,9 +124,27 @@ async fn a_disk_that_is_full_is_the_reason_and_the_stable_release_stays() {
     let after = trial.running(&trial.stable).await;
     assert_eq!(after, before, "the stable containers run as before");
     assert!(trial.running(&trial.candidate).await.is_empty());
-    trial.bystander_is_untouched("disk full").await;
+    trial.bystander_is_untouched(what).await;
     controller.shutdown().await;
     drop(filler);
-    fs::remove_file(daemon.data().join("filler")).unwrap();
-    trial.end("disk full").await;
+    trial.end(what).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_is_the_reason_and_the_stable_release_stays() {
+    let daemon = Daemon::start(Some(64)).await;
+    let bench = Bench::on(daemon.engine(), "full").await;
+    let trial = Trial::on(bench, 2, |candidate| candidate.env("VERSION", "v2")).await;
+    the_disk_is_full(&daemon, trial, "disk full").await;
+}
+
+/// The swarm's own memory is on the same disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_is_the_reason_and_the_stable_service_stays() {
+    let daemon = Daemon::start(Some(96)).await;
+    daemon.manages_a_swarm().await;
+    let bench = Bench::on(daemon.engine(), "full").await;
+    let differs = |candidate: &mut _| env(candidate, "VERSION=v2");
+    let trial = Trial::of_service(bench, 2, differs).await;
+    the_disk_is_full(&daemon, trial, "a swarm's disk full").await;
 }

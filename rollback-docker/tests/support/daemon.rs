@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -93,6 +94,15 @@ impl Daemon {
         let here = json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"});
         let made = self.engine().post("/swarm/init", &[], &here).await;
         made.unwrap();
+    }
+
+    /// Leaves not a byte of its disk, until this is dropped.
+    pub(crate) fn fill(&self) -> tempfile::NamedTempFile {
+        let mut filler = tempfile::NamedTempFile::new_in(self.data()).unwrap();
+        let piece = vec![1_u8; 64 << 10];
+        while filler.write_all(&piece).is_ok() {}
+        while filler.write_all(&[1]).is_ok() {}
+        filler
     }
 
     /// Ends it as an operating system does, and waits until it is gone.
