@@ -24,6 +24,7 @@ impl Active {
             attempts: 0,
             retry_at: at,
             refused: None,
+            not_taken: None,
             good_since: None,
         });
         let watch = match self.steps.get(index) {
@@ -108,9 +109,15 @@ impl Active {
                 let before = std::mem::replace(&mut self.expected, after);
                 self.before = Some((before, at.after(settle)));
                 self.look_after = just_after(at);
+                if let Some(step) = &mut self.step {
+                    step.not_taken = None;
+                }
             }
             SentState::InDoubt { settles, until, .. } => {
                 self.look_after = just_after(at);
+                if let Some(step) = &mut self.step {
+                    step.not_taken = None;
+                }
                 self.change = Some(PendingChange {
                     doubt: Some(Doubt {
                         since: just_after(at),
@@ -120,10 +127,11 @@ impl Active {
                     ..pending
                 });
             }
-            SentState::NotTaken { retry_at, .. } => {
+            SentState::NotTaken { retry_at, why } => {
                 self.look_after = just_after(at);
                 if let Some(step) = &mut self.step {
                     step.retry_at = *retry_at;
+                    step.not_taken = Some(Arc::clone(why));
                 }
                 if pending.doubt.is_some() {
                     self.late = Some(pending);

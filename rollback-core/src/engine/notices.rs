@@ -59,6 +59,7 @@ fn loudness(state: &State, trigger: &TriggerId) -> Severity {
 fn loudness_of(state: &State, cause: &Cause) -> Severity {
     match cause {
         Cause::Trigger { trigger, .. } => loudness(state, trigger),
+        Cause::NotTaken { .. } => Severity::Page,
         _ => Severity::Warning,
     }
 }

@@ -231,6 +231,8 @@ pub(super) struct RunningStep {
     pub(super) retry_at: Timestamp,
     /// The platform will not do what the step asks for.
     pub(super) refused: Option<Arc<str>>,
+    /// Why the last attempt was not taken, while none was.
+    pub(super) not_taken: Option<Arc<str>>,
     /// Since when the platform shows what the step waits for, without a break.
     pub(super) good_since: Option<Timestamp>,
 }

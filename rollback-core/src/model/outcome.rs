@@ -47,6 +47,14 @@ pub enum Cause {
         /// The platform's words.
         why: Arc<str>,
     },
+    /// The platform did not take a step of the rollout: what it would have brought about was never
+    /// seen, so it says nothing against the candidate.
+    NotTaken {
+        /// Which, in a word: `converge`, `weights`.
+        step: Arc<str>,
+        /// The platform's words.
+        why: Arc<str>,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -64,6 +72,9 @@ impl fmt::Display for Cause {
                 duration_text(Duration::from_millis(*within_ms))
             ),
             Self::Platform { why } => write!(f, "the platform rolled back by itself: {why}"),
+            Self::NotTaken { step, why } => {
+                write!(f, "the platform did not take the step `{step}`: {why}")
+            }
         }
     }
 }

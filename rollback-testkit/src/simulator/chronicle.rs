@@ -244,7 +244,8 @@ impl Chronicle {
                     if over && open.pending.as_ref() == Some(id) {
                         open.pending = None;
                     }
-                    open.refused |= matches!(to, SentState::Refused { .. });
+                    open.not_taken =
+                        matches!(to, SentState::Refused { .. } | SentState::NotTaken { .. });
                 }
             }
             Fact::TaskIntended { id, not_after, .. } => {

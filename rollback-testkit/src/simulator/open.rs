@@ -48,7 +48,8 @@ pub(super) struct Open {
     pub(super) sights: BTreeMap<(MetricId, Option<Arm>), Sight>,
     pub(super) before: BTreeMap<MetricId, f64>,
     pub(super) totals: BTreeMap<(MetricId, Scope), Vec<Total>>,
-    pub(super) refused: bool,
+    /// The last change that was sent: the platform did not take it.
+    pub(super) not_taken: bool,
     /// Somebody else deployed it.
     pub(super) adopted: bool,
     /// It did, or follows, what cannot be taken back.
@@ -120,7 +121,7 @@ impl Open {
             sights: BTreeMap::new(),
             before: BTreeMap::new(),
             totals: BTreeMap::new(),
-            refused: false,
+            not_taken: false,
             adopted: false,
             irreversible: false,
             loss_told: false,
@@ -198,7 +199,7 @@ impl Open {
                     deadline: *deadline,
                     entered: at,
                 });
-                self.refused = false;
+                self.not_taken = false;
                 self.task_ended = None;
                 let begins = match self.steps.get(index) {
                     Some(Step::Weights { shares }) => {

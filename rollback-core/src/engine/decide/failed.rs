@@ -1,4 +1,6 @@
-//! What the platform says against the candidate.
+//! What the platform says against the candidate, and what it does not take.
+
+use std::sync::Arc;
 
 use crate::{
     engine::{
@@ -6,19 +8,21 @@ use crate::{
         state::{Active, RunningStep},
     },
     entry::Step,
-    model::{ArmState, Explanation, Figure, HoldReason, Timestamp},
+    model::{
+        ArmState, Cause, Explanation, Figure, HoldReason, Timestamp, TriggerId, duration_text,
+    },
 };
 
-/// The rule by which a platform that refuses a step ends a deployment; it is no word about the
-/// candidate.
-pub(super) const REFUSED: &str = "the platform refuses a step";
+/// The rule that every deployment has: the platform says that the candidate failed, or a step is
+/// stuck past its deadline.
+const DEPLOYMENT_FAILED: &str = "deployment_failed";
 
 impl Engine {
     /// The platform's evidence against the candidate, as numbers.
-    pub(super) fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Explanation> {
+    pub(super) fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Cause> {
         let name = &active.name;
         let explain = |rule: &str, pass: String, value: Figure, threshold: Figure, sentence| {
-            Some(Explanation {
+            let explanation = Explanation {
                 rule: rule.to_owned(),
                 queries: vec!["the platform's own word".to_owned()],
                 would_pass: Some(pass),
@@ -26,6 +30,11 @@ impl Engine {
                 threshold: Some(threshold),
                 sentence,
                 ..Explanation::default()
+            };
+            let trigger = TriggerId::new(DEPLOYMENT_FAILED, 1);
+            Some(Cause::Trigger {
+                trigger,
+                explanation,
             })
         };
         let crashes = active.crashes.count();
@@ -57,14 +66,12 @@ impl Engine {
         let step = active.step.as_ref()?;
         let word = active.steps.get(active.index).map(Step::word)?;
         let guilty = !active.baked && word != "retire";
+        let not_taken = |why| {
+            let step = Arc::from(word);
+            Some(Cause::NotTaken { step, why })
+        };
         if let (Some(why), true) = (&step.refused, guilty) {
-            return explain(
-                REFUSED,
-                format!("a platform that takes `{word}`"),
-                Figure::new("refused", 1.0, ""),
-                Figure::new("refused", 1.0, ""),
-                format!("the platform refused to {word} {name}: {why}"),
-            );
+            return not_taken(Arc::clone(why));
         }
         let waits_for_platform = matches!(word, "converge" | "check" | "weights")
             || (matches!(word, "wait" | "bake") && step.good_since.is_none());
@@ -75,7 +82,12 @@ impl Engine {
             && !is_out_of_sight(active)
             && (!active.is_stopped_by_a_person() || self.is_stuck(active, step))
         {
-            let allowed = step.deadline.since(step.entered).as_secs_f64();
+            let allowed = step.deadline.since(step.entered);
+            if let Some(why) = &step.not_taken {
+                let within = duration_text(allowed);
+                return not_taken(format!("{why} (tried for {within})").into());
+            }
+            let allowed = allowed.as_secs_f64();
             let taken = at.since(step.entered).as_secs_f64();
             return explain(
                 "a step must not take longer than its deadline",

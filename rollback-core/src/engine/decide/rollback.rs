@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use super::failed::REFUSED;
 use crate::{
     engine::{Engine, mutant::Mutant, plan, state::Active},
     entry::{Fact, LedgerReason, PlanKind, Standing, Would},
-    model::{
-        Action, Cause, Explanation, HoldExit, HoldReason, Outcome, ReleaseId, Timestamp, TriggerId,
-    },
+    model::{Action, Cause, Explanation, HoldExit, HoldReason, Outcome, ReleaseId, Timestamp},
     policy::{OnNoData, TaskWhen},
     ports::PermitRequest,
 };
-
-/// The rule that every deployment has: the platform says that the candidate failed, or a step is
-/// stuck past its deadline.
-pub(super) const DEPLOYMENT_FAILED: &str = "deployment_failed";
 
 impl Engine {
     /// In a rollout: does anything call for a rollback, and may it be?
@@ -235,14 +228,9 @@ impl Engine {
 
     /// What calls for a rollback: the platform first, then the rules in the policy's order.
     fn cause(&self, at: Timestamp, active: &Active) -> Option<Cause> {
-        if let Some(explanation) = self.deployment_failed(at, active) {
-            return Some(Cause::Trigger {
-                trigger: TriggerId::new(DEPLOYMENT_FAILED, 1),
-                explanation,
-            });
-        }
         if let Some(cause) = self
-            .task_cause(active)
+            .deployment_failed(at, active)
+            .or_else(|| self.task_cause(active))
             .or_else(|| self.gate_cause(at, active))
         {
             return Some(cause);
@@ -384,13 +372,6 @@ impl Engine {
     /// The candidate's standing follows from why it was left.
     fn condemn(&self, active: &Active, cause: &Cause) -> Option<Fact> {
         let (standing, because) = match cause {
-            // It was never judged: the policy may ask for what the service cannot do.
-            Cause::Trigger {
-                trigger,
-                explanation,
-            } if &*trigger.name == DEPLOYMENT_FAILED && explanation.rule == REFUSED => {
-                (Standing::Withdrawn, LedgerReason::RolledBack)
-            }
             Cause::Trigger { trigger, .. } => {
                 (Standing::Rejected, LedgerReason::Failed(trigger.clone()))
             }
@@ -401,6 +382,7 @@ impl Engine {
             Cause::Command { .. }
             | Cause::Platform { .. }
             | Cause::Task { .. }
+            | Cause::NotTaken { .. }
             | Cause::NotApproved { .. } => (Standing::Withdrawn, LedgerReason::RolledBack),
         };
         let now = self.state.ledger.standing(&active.candidate);

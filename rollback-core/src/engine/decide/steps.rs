@@ -101,7 +101,10 @@ impl Engine {
         if at >= running.deadline && self.sees_platform(at, active) {
             let allowed = running.deadline.since(running.entered);
             let text = crate::model::duration_text(allowed);
-            return self.step_failed(active, &format!("`{change}` was not done within {text}"));
+            let last = running.not_taken.as_ref();
+            let last = last.map(|why| format!(": {why}")).unwrap_or_default();
+            let why = format!("`{change}` was not done within {text}{last}");
+            return self.step_failed(active, &why);
         }
         if is_wanted || at < running.retry_at || self.platform_rolls_back(active) {
             return None;

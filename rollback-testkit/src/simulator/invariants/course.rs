@@ -2,10 +2,10 @@
 
 use rollback_core::{
     entry::{Fact, Input, SentState},
-    model::{Cause, DeploymentId, HoldReason},
+    model::{DeploymentId, HoldReason},
 };
 
-use super::{Sightline, What, at, hold, is_command, open_of};
+use super::{Sightline, What, at, hold, is_by_itself, is_command, open_of};
 
 /// A deployment makes fewer changes than this, unless somebody keeps it going in a circle.
 const MOST_CHANGES: u32 = 60;
@@ -74,7 +74,7 @@ pub(super) fn budget(sight: &Sightline<'_>) -> Result<(), String> {
     let What::Fact(Fact::RollbackDecided { attempt, cause, .. }) = sight.what else {
         return Ok(());
     };
-    if !matches!(cause, Cause::Trigger { .. }) || is_command(sight) {
+    if !is_by_itself(cause) || is_command(sight) {
         return Ok(());
     }
     let open = open_of(sight)?;

@@ -77,6 +77,13 @@ pub(super) fn evidence(sight: &Sightline<'_>) -> Result<(), String> {
                     hold!(may, "it goes back for {trigger}, which says {verdict:?}");
                     waited(sight, open, &trigger.name)
                 }
+                Cause::NotTaken { step, .. } => {
+                    hold!(
+                        open.not_taken,
+                        "it says that the platform did not take `{step}`, and nothing says so"
+                    );
+                    Ok(())
+                }
                 Cause::Platform { .. } => {
                     let seen = sight.known.seen.as_ref();
                     hold!(
@@ -184,7 +191,7 @@ fn deployment_failed(sight: &Sightline<'_>, open: &Open) -> Result<(), String> {
             })
     });
     hold!(
-        late || seen || open.refused,
+        late || seen,
         "the deployment is called failed, and nothing that was seen says so"
     );
     Ok(())

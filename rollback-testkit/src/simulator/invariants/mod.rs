@@ -14,7 +14,7 @@ use std::fmt;
 
 use rollback_core::{
     entry::{Entry, Fact, Input},
-    model::{ChangeId, ChangeRequest, Epoch, Notice, NoticeKey, Timestamp},
+    model::{Cause, ChangeId, ChangeRequest, Epoch, Notice, NoticeKey, Timestamp},
 };
 
 use super::{chronicle::Chronicle, open::Open, scenario::Scenario};
@@ -206,6 +206,11 @@ fn is_command(sight: &Sightline<'_>) -> bool {
     sight
         .entry
         .is_some_and(|entry| matches!(entry.input, Input::Command { .. }))
+}
+
+/// Nobody but the engine wants it.
+fn is_by_itself(cause: &Cause) -> bool {
+    matches!(cause, Cause::Trigger { .. } | Cause::NotTaken { .. })
 }
 
 macro_rules! hold {

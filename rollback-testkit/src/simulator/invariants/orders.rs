@@ -3,11 +3,11 @@
 
 use rollback_core::{
     entry::{Command, Fact, Input, Standing},
-    model::{Cause, HoldReason, Weight},
+    model::{HoldReason, Weight},
     policy::{Consent, Mode},
 };
 
-use super::{Sightline, What, at, hold, is_command, open_of};
+use super::{Sightline, What, at, hold, is_by_itself, is_command, open_of};
 
 /// Nothing is sent that is forbidden.
 pub(super) fn allowed(sight: &Sightline<'_>) -> Result<(), String> {
@@ -56,7 +56,7 @@ pub(super) fn nobody_is_fought(sight: &Sightline<'_>) -> Result<(), String> {
         return Ok(());
     };
     let open = open_of(sight)?;
-    let by_itself = matches!(cause, Cause::Trigger { .. }) && !is_command(sight);
+    let by_itself = is_by_itself(cause) && !is_command(sight);
     let rejected = sight.known.standing(&open.candidate) == Standing::Rejected;
     hold!(
         !(open.adopted && rejected && by_itself && open.rollback.is_none()) || open.asked,
@@ -76,7 +76,7 @@ pub(super) fn irreversible(sight: &Sightline<'_>) -> Result<(), String> {
                 .seen
                 .as_ref()
                 .is_some_and(|(_, seen)| seen.wanted.weight(&open.candidate) > Weight::NONE);
-            let by_itself = matches!(cause, Cause::Trigger { .. }) && !is_command(sight);
+            let by_itself = is_by_itself(cause) && !is_command(sight);
             let mut losses = open
                 .policy
                 .tasks

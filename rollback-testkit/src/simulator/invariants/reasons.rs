@@ -138,7 +138,9 @@ pub(super) fn explained(sight: &Sightline<'_>) -> Result<(), String> {
                 }
                 numbers(&trigger.name, explanation)
             }
-            Cause::Command { reason, .. } | Cause::Platform { why: reason } => {
+            Cause::Command { reason, .. }
+            | Cause::Platform { why: reason }
+            | Cause::NotTaken { why: reason, .. } => {
                 hold!(!reason.trim().is_empty(), "a rollback without a reason");
                 Ok(())
             }
