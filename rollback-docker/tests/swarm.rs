@@ -222,9 +222,9 @@ async fn swarms_own_rollback_is_told_to_its_end_and_not_disturbed() {
     let yard = Yard::open("native").await;
     let swarm = deployer(&yard).with_native_rollback();
     // Long enough to be seen: all were replaced when they end, one after the other is restored, and
-    // each is watched for two seconds.
-    let rollback = json!({"Parallelism": 1, "Monitor": 2_000_000_000_u64, "Order": "stop-first",
-        "Delay": 1_000_000_000});
+    // each is watched for three seconds.
+    let rollback = json!({"Parallelism": 1, "Monitor": 3_000_000_000_u64, "Order": "stop-first",
+        "Delay": 5_000_000_000_u64});
     let update = json!({"Parallelism": 0, "FailureAction": "rollback", "Monitor": 5_000_000_000_u64,
         "Order": "stop-first"});
     // What ended is started anew too late to be restored in passing.
