@@ -221,12 +221,10 @@ async fn what_somebody_else_deployed_is_undone_and_nothing_else_is_touched() {
 async fn swarms_own_rollback_is_told_to_its_end_and_not_disturbed() {
     let yard = Yard::open("native").await;
     let swarm = deployer(&yard).with_native_rollback();
-    // Long enough to be seen: all were replaced when they end, one after the other is restored, and
-    // each is watched for three seconds.
-    let rollback = json!({"Parallelism": 1, "Monitor": 3_000_000_000_u64, "Order": "stop-first",
-        "Delay": 5_000_000_000_u64});
-    let update = json!({"Parallelism": 0, "FailureAction": "rollback", "Monitor": 5_000_000_000_u64,
-        "Order": "stop-first"});
+    // Long enough to be seen. One is replaced after the other, so that one still runs when the first
+    // ends: slots in which nothing runs are filled at once, and there would be nothing to wait for.
+    let rollback = json!({"Parallelism": 1, "Monitor": 3_000_000_000_u64, "Order": "stop-first"});
+    let update = json!({"FailureAction": "rollback", "Monitor": 12_000_000_000_u64});
     // What ended is started anew too late to be restored in passing.
     let mut template = yard.template(&["N=1"]);
     template["RestartPolicy"]["Delay"] = json!(20_000_000_000_u64);
@@ -234,10 +232,10 @@ async fn swarms_own_rollback_is_told_to_its_end_and_not_disturbed() {
         json!({"RollbackConfig": rollback, "UpdateConfig": update, "TaskTemplate": template});
     let (service, stable) = ready(&yard, &swarm, &users).await;
     let bad = yard
-        .release(&swarm, &service, &["N=2", "EXIT_AFTER=3000"])
+        .release(&swarm, &service, &["N=2", "EXIT_AFTER=6000"])
         .await;
     let seen = swarm.observe(&service).await.unwrap();
-    let change = request(1, &bad, Pace::StopFirst, &seen);
+    let change = request(1, &bad, ONE_BY_ONE, &seen);
     swarm.apply(&service, &change).await.unwrap();
     let state = |seen: &Observation| seen.platform_rollback.as_ref().map(|own| own.state);
     let seen = until(&swarm, &service, "Swarm's own rollback", |seen| {

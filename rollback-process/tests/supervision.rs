@@ -146,7 +146,7 @@ async fn a_process_that_ignores_the_friendly_signal_is_killed_with_its_children(
         .await
         .unwrap();
     bench.until_ready(&stubborn).await;
-    bench.until_said(&stubborn, "armed", 1).await;
+    bench.until_said(&stubborn, "armed", 5).await;
     assert!(processes(bench.dir.path()).len() >= 2);
     let dir = bench.dir.path().join("shop/logs");
     bench.stop().await;
@@ -171,7 +171,7 @@ async fn a_friendly_process_ends_its_own_way() {
         .await
         .unwrap();
     bench.until_ready(&polite).await;
-    bench.until_said(&polite, "armed", 1).await;
+    bench.until_said(&polite, "armed", 5).await;
     bench.stop().await;
     let words = bench
         .deployer

@@ -163,7 +163,7 @@ impl Bench {
         said
     }
 
-    /// Waits until a release says it, and answers its last lines.
+    /// Waits until it is among a release's last lines, and answers those.
     pub(crate) async fn until_said(
         &self,
         release: &Release,
@@ -176,7 +176,7 @@ impl Bench {
                     .deployer
                     .last_words(&self.service, &release.id, lines)
                     .await;
-                if words.last().is_some_and(|last| last == line) {
+                if words.iter().any(|said| said == line) {
                     return words;
                 }
                 sleep(Duration::from_millis(10)).await;
