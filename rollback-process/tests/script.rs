@@ -18,21 +18,11 @@ use rollback_core::{
 use rollback_process::{ScriptDeployer, ScriptRelease};
 use support::{
     processes,
-    scripted::{Scripted, release},
+    scripted::{IN_PLACE, Scripted, failing, plain, release},
 };
-
-const IN_PLACE: Placement = Placement::InPlace(Pace::AtOnce);
-
-fn plain(deployer: ScriptDeployer) -> ScriptDeployer {
-    deployer
-}
 
 fn with_traffic(deployer: ScriptDeployer) -> ScriptDeployer {
     deployer.with_update_traffic().with_retire()
-}
-
-fn failing(state: &ArmState) -> bool {
-    matches!(state, ArmState::Failing { .. })
 }
 
 #[tokio::test]

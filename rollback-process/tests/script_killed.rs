@@ -15,22 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rollback_core::model::{ArmState, ChangeError, Pace, Placement};
-use rollback_process::{ScriptDeployer, ScriptRelease};
+use rollback_core::model::{ArmState, ChangeError};
+use rollback_process::ScriptRelease;
 use support::{
     eventually, example, platform_script, processes,
-    scripted::{Scripted, release},
+    scripted::{IN_PLACE, Scripted, failing, plain, release},
 };
-
-const IN_PLACE: Placement = Placement::InPlace(Pace::AtOnce);
-
-fn plain(deployer: ScriptDeployer) -> ScriptDeployer {
-    deployer
-}
-
-fn failing(state: &ArmState) -> bool {
-    matches!(state, ArmState::Failing { .. })
-}
 
 #[tokio::test]
 async fn a_script_that_hangs_is_killed_with_all_its_processes() {

@@ -103,21 +103,21 @@ impl Active {
                 _ => return,
             },
         };
+        if let Some(step) = &mut self.step {
+            step.not_taken = match to {
+                SentState::NotTaken { why, .. } => Some(Arc::clone(why)),
+                _ => None,
+            };
+        }
         match to {
             SentState::Accepted | SentState::Found => {
                 let after = pending.change.applied_to(&self.expected);
                 let before = std::mem::replace(&mut self.expected, after);
                 self.before = Some((before, at.after(settle)));
                 self.look_after = just_after(at);
-                if let Some(step) = &mut self.step {
-                    step.not_taken = None;
-                }
             }
             SentState::InDoubt { settles, until, .. } => {
                 self.look_after = just_after(at);
-                if let Some(step) = &mut self.step {
-                    step.not_taken = None;
-                }
                 self.change = Some(PendingChange {
                     doubt: Some(Doubt {
                         since: just_after(at),
@@ -127,11 +127,10 @@ impl Active {
                     ..pending
                 });
             }
-            SentState::NotTaken { retry_at, why } => {
+            SentState::NotTaken { retry_at, .. } => {
                 self.look_after = just_after(at);
                 if let Some(step) = &mut self.step {
                     step.retry_at = *retry_at;
-                    step.not_taken = Some(Arc::clone(why));
                 }
                 if pending.doubt.is_some() {
                     self.late = Some(pending);

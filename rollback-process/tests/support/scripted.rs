@@ -5,7 +5,7 @@ use std::{cell::Cell, fs, path::PathBuf, time::Duration};
 use rollback_core::{
     model::{
         Accepted, ArmState, Change, ChangeError, ChangeId, ChangeRequest, DeploymentId,
-        Expectation, Observation, Placement, Release, ServiceId, Share, Timestamp, Weight,
+        Expectation, Observation, Pace, Placement, Release, ServiceId, Share, Timestamp, Weight,
     },
     ports::Deployer as _,
 };
@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{platform_script, processes};
+
+pub(crate) const IN_PLACE: Placement = Placement::InPlace(Pace::AtOnce);
 
 pub(crate) struct Scripted {
     pub(crate) dir: TempDir,
@@ -164,4 +166,13 @@ pub(crate) fn release(name: &str, mode: &str) -> Release {
         mode => definition.env("MODE", mode),
     };
     definition.release().unwrap()
+}
+
+/// The deployer as it is.
+pub(crate) fn plain(deployer: ScriptDeployer) -> ScriptDeployer {
+    deployer
+}
+
+pub(crate) fn failing(state: &ArmState) -> bool {
+    matches!(state, ArmState::Failing { .. })
 }

@@ -18,7 +18,8 @@ use crate::{
 const DEPLOYMENT_FAILED: &str = "deployment_failed";
 
 impl Engine {
-    /// The platform's evidence against the candidate, as numbers.
+    /// The platform's evidence against the candidate, as numbers; or its words about a step that it
+    /// did not take.
     pub(super) fn deployment_failed(&self, at: Timestamp, active: &Active) -> Option<Cause> {
         let name = &active.name;
         let explain = |rule: &str, pass: String, value: Figure, threshold: Figure, sentence| {

@@ -74,7 +74,7 @@ pub(super) fn budget(sight: &Sightline<'_>) -> Result<(), String> {
     let What::Fact(Fact::RollbackDecided { attempt, cause, .. }) = sight.what else {
         return Ok(());
     };
-    if !is_by_itself(cause) || is_command(sight) {
+    if !is_by_itself(sight, cause) {
         return Ok(());
     }
     let open = open_of(sight)?;

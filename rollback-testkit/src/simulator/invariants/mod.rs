@@ -209,8 +209,8 @@ fn is_command(sight: &Sightline<'_>) -> bool {
 }
 
 /// Nobody but the engine wants it.
-fn is_by_itself(cause: &Cause) -> bool {
-    matches!(cause, Cause::Trigger { .. } | Cause::NotTaken { .. })
+fn is_by_itself(sight: &Sightline<'_>, cause: &Cause) -> bool {
+    matches!(cause, Cause::Trigger { .. } | Cause::NotTaken { .. }) && !is_command(sight)
 }
 
 macro_rules! hold {

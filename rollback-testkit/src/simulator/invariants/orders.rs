@@ -7,7 +7,7 @@ use rollback_core::{
     policy::{Consent, Mode},
 };
 
-use super::{Sightline, What, at, hold, is_by_itself, is_command, open_of};
+use super::{Sightline, What, at, hold, is_by_itself, open_of};
 
 /// Nothing is sent that is forbidden.
 pub(super) fn allowed(sight: &Sightline<'_>) -> Result<(), String> {
@@ -56,7 +56,7 @@ pub(super) fn nobody_is_fought(sight: &Sightline<'_>) -> Result<(), String> {
         return Ok(());
     };
     let open = open_of(sight)?;
-    let by_itself = is_by_itself(cause) && !is_command(sight);
+    let by_itself = is_by_itself(sight, cause);
     let rejected = sight.known.standing(&open.candidate) == Standing::Rejected;
     hold!(
         !(open.adopted && rejected && by_itself && open.rollback.is_none()) || open.asked,
@@ -76,7 +76,7 @@ pub(super) fn irreversible(sight: &Sightline<'_>) -> Result<(), String> {
                 .seen
                 .as_ref()
                 .is_some_and(|(_, seen)| seen.wanted.weight(&open.candidate) > Weight::NONE);
-            let by_itself = is_by_itself(cause) && !is_command(sight);
+            let by_itself = is_by_itself(sight, cause);
             let mut losses = open
                 .policy
                 .tasks
